@@ -1,0 +1,39 @@
+# Two commands do everything: `make demo` and `make test`. Both begin with `make setup`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test setup lint types bench bench-setup docs clean
+
+demo: setup  ## crawl -> curate -> ... -> an aligned model, and a page about it
+	$(BIN)/hornbook run recipes/demo.toml
+
+test: setup lint types  ## lint, types, layers and all tests
+	$(BIN)/pytest -n 2
+
+setup: .venv/.installed  ## .venv with the package, its development tools and what the parity tests need
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+bench-setup: setup  ## the peers, in a venv of their own
+	$(PYTHON) -m venv .venv-bench
+	$(BIN)/python bench/setup.py
+
+bench: setup  ## ours and the peers in turn, as a table
+	$(BIN)/python -m bench
+
+docs: setup  ## generate docs/reference from the code
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf .venv .venv-bench runs

@@ -1,0 +1,3 @@
+from hornbook.cli import main
+
+main()

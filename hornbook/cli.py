@@ -1,0 +1,143 @@
+"""The command line: stages as commands, and a few words about runs. Importing this imports no torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hornbook import __version__
+from hornbook.errors import HornbookError
+from hornbook.stages import SUMMARIES
+
+STAGES = Group("Stages", sort_key=1)
+RUNS = Group("Whole systems and their runs", sort_key=2)
+RunsFolder = Annotated[Path, Parameter(name="--runs", help="Folder that holds the runs.")]
+
+app = App(
+    name="hornbook",
+    help="From raw web text to an aligned language model; every stage is a command, and what it makes is a folder.",
+    version=__version__,
+    help_flags=("--help", "-h"),
+    help_epilogue="Every command explains itself: `hornbook pretrain --help`. The whole story: `hornbook run recipes/demo.toml`.",
+    exit_on_error=False,
+    print_error=False,
+)
+for _name, _summary in SUMMARIES.items():
+    app.command(f"hornbook.cli:{_name}", name=_name, help=_summary, group=STAGES)
+
+
+def __getattr__(name: str) -> Any:
+    """The command of a stage, made when it is first used: so only that stage's module is imported."""
+    if name not in SUMMARIES:
+        raise AttributeError(name)
+    from hornbook.stages import load
+
+    stage = load(name)
+
+    def command(config: Any, *, runs: Path = Path("runs")) -> None:
+        from hornbook.run import execute
+
+        if stage.makes is None:
+            stage.function(config, runs)
+        else:
+            print(execute(stage, config, runs=runs))
+
+    command.__name__ = name
+    command.__doc__ = stage.config.__doc__
+    command.__annotations__ = {
+        "config": Annotated[stage.config, Parameter(name="*")],
+        "runs": RunsFolder,
+        "return": None,
+    }
+    return command
+
+
+@app.command(group=RUNS)
+def run(
+    recipe: Path,
+    *,
+    set: Annotated[
+        tuple[str, ...], Parameter(negative="", help="Override one key: --set pretrain.steps=100. May be repeated.")
+    ] = (),
+    runs: RunsFolder = Path("runs"),
+) -> None:
+    """Run a recipe: make what is stale, in order, and a page about the whole.
+
+    Parameters
+    ----------
+    recipe
+        A TOML file with a table for each stage, such as recipes/demo.toml.
+    """
+    from hornbook.recipe import read_recipe, run_recipe
+
+    print(run_recipe(read_recipe(recipe, set), runs=runs))
+
+
+@app.command(name="runs", group=RUNS)
+def list_(
+    *,
+    verify: Annotated[bool, Parameter(negative="", help="Check every file against its manifest.")] = False,
+    runs: RunsFolder = Path("runs"),
+) -> None:
+    """List the runs: what was made, from what, and how large it is."""
+    from hornbook.manifest import list_runs
+    from hornbook.manifest import verify as check
+
+    table = Table("run", "makes", "made from", "files", "size", box=None, header_style="bold", pad_edge=False)
+    for manifest in list_runs(runs):
+        if verify:
+            check(runs / manifest.name)
+        size = sum(entry["size"] for entry in manifest.files.values())
+        made_from = ", ".join(dict.fromkeys(entry["name"] for entry in manifest.inputs.values()))
+        table.add_row(manifest.name, manifest.makes, made_from, str(len(manifest.files)), f"{size / 1e6:.1f} MB")
+    if not table.row_count:
+        raise HornbookError(f"there are no runs in {runs}", hint="`hornbook run recipes/demo.toml` makes some")
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command(group=RUNS)
+def report(run: Path, *, runs: RunsFolder = Path("runs")) -> None:
+    """Draw the page of a run again, and print where it is.
+
+    Parameters
+    ----------
+    run
+        A run's folder or name, or a recipe's table, such as demo/align.
+    """
+    from hornbook.recipe import find_run
+    from hornbook.run import write_report
+
+    folder = find_run(runs, run)
+    write_report(folder)
+    print(folder / "report.html")
+
+
+def main() -> None:
+    """Run the command line; a person's mistake ends with `error:` and `hint:`, never with a traceback."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app(result_action="return_value")
+    except CycloptsError as error:
+        errors.print(Text(f"error: {error}"))
+        errors.print(Text("\nhint: `hornbook --help` lists the commands, `hornbook COMMAND --help` explains one"))
+        sys.exit(2)
+    except HornbookError as error:
+        errors.print(Text(f"error: {error.message}"))
+        if error.hint:
+            errors.print(Text(f"\nhint: {error.hint}"))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`hornbook runs | head`): nothing is left to say.
+        sys.stderr.close()
+
+
+if __name__ == "__main__":
+    main()

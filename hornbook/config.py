@@ -1,0 +1,172 @@
+"""What a stage is told: frozen dataclasses, filled from a recipe's TOML with errors that name file, table and key."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from hornbook.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Takes:
+    """Marks a config field that reads what another stage makes: `tokens: Annotated[Path, Takes("tokens")]`."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Unhashed:
+    """Marks a config field that cannot change the result, such as a number of workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One command: its config, the function that does the work, and the kind of folder it makes (none: it only talks)."""
+
+    name: str
+    config: type[Any]
+    function: Callable[..., None]
+    makes: str | None
+    fingerprint: Callable[[Any], Any] | None = None
+    """What of the world outside the config the result depends on, such as the files that a glob matches."""
+
+    @property
+    def summary(self) -> str:
+        return (self.config.__doc__ or "").strip().splitlines()[0]
+
+
+def marks(config: type[Any], kind: type[Any]) -> dict[str, Any]:
+    """The fields of a config that carry a mark of the given kind, with the mark."""
+    hints = typing.get_type_hints(config, include_extras=True)
+    return {
+        name: mark
+        for name, hint in hints.items()
+        for mark in getattr(hint, "__metadata__", ())
+        if isinstance(mark, kind)
+    }
+
+
+def build(config: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
+    """A config from a table of plain values.
+
+    Args:
+        where: names the table in messages, such as `recipes/demo.toml: [pretrain]`.
+
+    Raises:
+        UsageError: a key that the config does not have, lacks, or whose value has the wrong type.
+    """
+    hints = typing.get_type_hints(config)
+    for key in values:
+        if key not in hints:
+            raise UsageError(f'{where} has no key "{key}"', hint=_suggest(key, hints))
+    for name in required(config):
+        if name not in values:
+            raise UsageError(f'{where} needs the key "{name}"', hint=f"{name} = {_example(hints[name])}")
+    filled = {key: _convert(value, hints[key], f'{where} key "{key}"') for key, value in values.items()}
+    try:
+        return config(**filled)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def required(config: type[Any]) -> list[str]:
+    """Names of the fields without a default."""
+    missing = dataclasses.MISSING
+    return [f.name for f in dataclasses.fields(config) if f.default is missing and f.default_factory is missing]
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A config as TOML-able values: paths as text, tuples as lists, absent values left out."""
+    return {
+        f.name: _plain(getattr(config, f.name))
+        for f in dataclasses.fields(config)
+        if getattr(config, f.name) is not None
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return plain(value) if dataclasses.is_dataclass(value) else value
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """A plain value as the type that a hint asks for."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _convert_union(value, arguments, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise UsageError(f"{where}: {value!r} is none of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        return tuple(_convert(v, arguments[0], where) for v in _expect(value, (list, tuple), hint, where))
+    if origin is dict:
+        return {k: _convert(v, arguments[1], where) for k, v in _expect(value, (dict,), hint, where).items()}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, _expect(value, (dict,), hint, where), where=where)
+    return _convert_plain(value, hint, where)
+
+
+def _convert_union(value: Any, options: tuple[Any, ...], where: str) -> Any:
+    errors: list[UsageError] = []
+    for option in options:
+        if option is not type(None):
+            try:
+                return _convert(value, option, where)
+            except UsageError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def _convert_plain(value: Any, hint: Any, where: str) -> Any:
+    if hint is Any:
+        return value
+    if hint is Path:
+        return Path(_expect(value, (str, Path), str, where))
+    if hint is float:
+        return float(_expect(value, (int, float), hint, where))
+    return _expect(value, (hint,), hint, where)
+
+
+def _expect(value: Any, kinds: tuple[type[Any], ...], hint: Any, where: str) -> Any:
+    # bool is an int to Python, but never what a person means by a number.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise UsageError(
+            f"{where} is {value!r}, which is {_type_name(type(value))}", hint=f"it takes {_type_name(hint)}"
+        )
+    return value
+
+
+def _type_name(hint: Any) -> str:
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        dict: "a table",
+        list: "a list",
+        tuple: "a list",
+    }
+    known = names.get(get_origin(hint) or hint)
+    return known or ("a table" if dataclasses.is_dataclass(hint) else str(hint))
+
+
+def _example(hint: Any) -> str:
+    return {int: "1", float: "1.0", bool: "true"}.get(hint, '"..."')
+
+
+def _suggest(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f'did you mean "{close[0]}"?' if close else f"it has: {', '.join(known)}"

@@ -1,0 +1,130 @@
+"""Optimizers: AdamW, or Muon for the hidden matrices with AdamW for the rest, as one object with named, flat state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hornbook.errors import InputError
+
+Named = tuple[str, nn.Parameter]
+
+
+def adamw(
+    model: nn.Module, *, learning_rate: float, decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)
+) -> Optimizer:
+    """AdamW (arXiv 1711.05101) over the trainable parameters; decay on matrices, not on norms, biases, embeddings."""
+    matrices, rest = _split(model)
+    return Optimizer([_adamw(matrices, rest, learning_rate=learning_rate, decay=decay, betas=betas)], matrices + rest)
+
+
+def muon(
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    matrix_learning_rate: float,
+    decay: float = 0.1,
+    betas: tuple[float, float] = (0.9, 0.95),
+) -> Optimizer:
+    """Muon for the matrices of the hidden layers, AdamW for embeddings, head, norms and biases.
+
+    Muon: Jordan et al., kellerjordan.github.io/posts/muon; the update of each matrix is orthogonalized momentum, scaled
+    by sqrt(max(1, rows / columns)).
+    """
+    matrices, rest = _split(model)
+    hidden = [(name, p) for name, p in matrices if not name.startswith("lm_head.")]
+    others = [(name, p) for name, p in matrices if name.startswith("lm_head.")]
+    orthogonal = torch.optim.Muon([p for _, p in hidden], lr=matrix_learning_rate, weight_decay=decay, momentum=0.95)
+    plain = _adamw(others, rest, learning_rate=learning_rate, decay=decay, betas=betas)
+    return Optimizer([plain, orthogonal], matrices + rest)
+
+
+class Optimizer:
+    """One or more torch optimizers stepped as one; every group's rate is its peak times the schedule's multiplier."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer], named: Sequence[Named]) -> None:
+        self.parts = tuple(parts)
+        self.named = dict(named)
+        self._peaks = [group["lr"] for group in self._groups()]
+
+    @property
+    def learning_rate(self) -> float:
+        """The peak rate of the first group."""
+        return float(self._peaks[0])
+
+    def step(self, multiplier: float) -> None:
+        for group, peak in zip(self._groups(), self._peaks, strict=True):
+            group["lr"] = peak * multiplier
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """All state as `<entry>/<parameter name>` -> tensor; empty before the first step."""
+        return {
+            f"{entry}/{name}": value
+            for name, parameter in self.named.items()
+            for entry, value in sorted(self._part_of(parameter).state.get(parameter, {}).items())
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
+        """Restore what `state` gave. A missing or extra entry or another shape is an InputError naming it."""
+        fresh: dict[str, dict[str, Tensor]] = {name: {} for name in self.named}
+        for key, value in tensors.items():
+            entry, _, name = key.partition("/")
+            self._check(entry, name, value, where=where)
+            fresh[name][entry] = value.clone()
+        for name, parameter in self.named.items():
+            part = self._part_of(parameter)
+            missing = sorted(_ENTRIES[type(part)] - fresh[name].keys())
+            if missing and tensors:
+                raise InputError(f"{where}: the optimizer's {missing[0]!r} of {name!r} is missing")
+        for name, parameter in self.named.items():
+            self._part_of(parameter).state[parameter] = {
+                entry: value.to(value.device if entry == "step" else parameter.device)
+                for entry, value in fresh[name].items()
+            }
+
+    def _check(self, entry: str, name: str, value: Tensor, *, where: str) -> None:
+        parameter = self.named.get(name)
+        if parameter is None or entry not in _ENTRIES[type(self._part_of(parameter))]:
+            raise InputError(f"{where}: {entry!r} of {name!r} belongs to no parameter of this optimizer")
+        if entry != "step" and value.shape != parameter.shape:
+            shapes = f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
+            raise InputError(f"{where}: the optimizer's {entry!r} of {name!r} has shape {shapes}")
+
+    def _groups(self) -> Iterator[dict[str, float]]:
+        return (group for part in self.parts for group in part.param_groups)
+
+    def _part_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        return next(p for p in self.parts for g in p.param_groups if any(q is parameter for q in g["params"]))
+
+
+_ENTRIES: dict[type[torch.optim.Optimizer], frozenset[str]] = {
+    torch.optim.AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
+    torch.optim.Muon: frozenset({"momentum_buffer"}),
+}
+
+
+def _adamw(
+    decayed: list[Named], rest: list[Named], *, learning_rate: float, decay: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
+    groups = [
+        {"params": [p for _, p in decayed], "weight_decay": decay},
+        {"params": [p for _, p in rest], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=betas, fused=True)
+
+
+def _split(model: nn.Module) -> tuple[list[Named], list[Named]]:
+    """Trainable parameters as (matrices, everything else: norms, biases, embeddings)."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [(name, p) for name, p in trainable if p.ndim == 2 and id(p) not in embeddings]
+    kept = {id(p) for _, p in matrices}
+    return matrices, [(name, p) for name, p in trainable if id(p) not in kept]

@@ -1,0 +1,214 @@
+"""A whole system in one TOML file: a table a stage, run in order, building only what is stale.
+
+crawl = "https://example.org/"      # one line for a stage's first field, or [crawl] with more
+[curate]
+[pretrain]                          # the input that a stage needs is the newest one made above it
+[adapt]
+stage = "pretrain"                  # a table of any name can be any stage
+base = "pretrain"                   # and name the table that it takes from
+optional = true                     # left out, with a notice, when there is nothing for it to work on
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hornbook import progress as talk
+from hornbook import stages
+from hornbook.config import Stage, Takes, build, marks, required
+from hornbook.errors import EmptyInput, UsageError
+from hornbook.manifest import read_manifest
+from hornbook.run import execute
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table of a recipe: a stage with what it is told."""
+
+    name: str
+    stage: Stage
+    values: dict[str, Any]
+    optional: bool
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A recipe file, read and checked as far as it can be before anything is made."""
+
+    name: str
+    tables: tuple[Table, ...]
+
+
+def read_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """Read a recipe, with `table.key=value` settings over it.
+
+    Raises:
+        UsageError: the file cannot be read, or a table, key, value or reference is wrong.
+    """
+    if not path.is_file():
+        raise UsageError(f"there is no recipe {path}", hint="a recipe is a TOML file such as recipes/demo.toml")
+    try:
+        values = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}") from error
+    for setting in settings:
+        _set(values, setting)
+    tables = tuple(_table(name, table, f"{path}: [{name}]") for name, table in values.items())
+    if not tables:
+        raise UsageError(f"{path} has no table", hint=f"a table is named after a stage: {', '.join(stages.NAMES)}")
+    _check(tables)
+    return Recipe(name=path.stem, tables=tables)
+
+
+def _set(values: dict[str, Any], setting: str) -> None:
+    """Apply one `table.key=value`; a value that is no TOML is a text."""
+    name, equals, text = setting.partition("=")
+    if not equals:
+        raise UsageError(f"--set {setting} has no =", hint="--set pretrain.steps=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = name.strip().split(".")
+    place = values
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise UsageError(f"--set {setting}: {parent} is {place!r}, not a table")
+    place[last] = value
+
+
+def _table(name: str, table: Any, where: str) -> Table:
+    values = dict(table) if isinstance(table, dict) else {"": table}
+    kind = values.pop("stage", name)
+    if kind not in stages.NAMES:
+        close = difflib.get_close_matches(str(kind), stages.NAMES, n=1)
+        raise UsageError(
+            f"{where}: there is no stage {kind!r}",
+            hint=f'did you mean "{close[0]}"?' if close else f"stages: {', '.join(stages.NAMES)}",
+        )
+    stage = stages.load(kind)
+    if stage.makes is None:
+        raise UsageError(
+            f"{where}: {kind} makes no folder, so it has no place in a recipe", hint=f"run `hornbook {kind}` by itself"
+        )
+    if "" in values:
+        # The one-line form gives the stage's first field.
+        values = {dataclasses.fields(stage.config)[0].name: values.pop("")}
+    return Table(name=name, stage=stage, optional=bool(values.pop("optional", False)), values=values, where=where)
+
+
+def _check(tables: tuple[Table, ...]) -> None:
+    """Find wrong keys, values and references before the first stage starts."""
+    done: dict[str, Path] = {}
+    for table in tables:
+        build(table.stage.config, _resolve(table, done, tables), where=table.where)
+        done[table.name] = Path(table.name)
+
+
+def _resolve(table: Table, done: Mapping[str, Path], tables: tuple[Table, ...]) -> dict[str, Any]:
+    """A table's values with the names of other tables replaced by what those made."""
+    values = dict(table.values)
+    for field, takes in marks(table.stage.config, Takes).items():
+        makers = [other.name for other in tables if other.stage.makes == takes.kind and other.name in done]
+        value = values.get(field)
+        if isinstance(value, dict):
+            values[field] = {label: _refer(table, field, inner, done, tables) for label, inner in value.items()}
+        elif value is not None:
+            values[field] = _refer(table, field, value, done, tables)
+        elif field in required(table.stage.config):
+            if not makers:
+                raise UsageError(
+                    f"{table.where} needs {takes.kind}, and no table above it makes any",
+                    hint=f'{field} = "path/to/a/run"',
+                )
+            takes_many = str(table.stage.config.__annotations__[field]).startswith("Annotated[dict")
+            values[field] = {name: done[name] for name in makers} if takes_many else done[makers[-1]]
+    return values
+
+
+def _refer(table: Table, field: str, value: Any, done: Mapping[str, Path], tables: tuple[Table, ...]) -> Any:
+    if value in done:
+        return done[value]
+    if any(value == other.name for other in tables) and not Path(str(value)).exists():
+        raise UsageError(
+            f'{table.where} key "{field}": [{value}] makes nothing that is there yet',
+            hint=f"move [{value}] above [{table.name}]",
+        )
+    return value
+
+
+def run_recipe(recipe: Recipe, *, runs: Path) -> Path:
+    """Make what is stale, in order, then the page of the whole.
+
+    Returns:
+        The page, `<runs>/<recipe>.html`; beside it `<recipe>.json` maps each table to its run.
+    """
+    done: dict[str, Path] = {}
+    for number, table in enumerate(recipe.tables, 1):
+        talk.say(f"[{number}/{len(recipe.tables)}] {table.name}")
+        config = build(
+            table.stage.config, _resolve(table, done, _without_skipped(recipe, done, table)), where=table.where
+        )
+        try:
+            done[table.name] = execute(table.stage, config, runs=runs)
+        except EmptyInput as error:
+            if not table.optional:
+                raise
+            talk.say(f"{table.name}: left out, it is optional and there is nothing for it: {error.message}")
+    return _write_page(recipe, done, runs)
+
+
+def _without_skipped(recipe: Recipe, done: Mapping[str, Path], current: Table) -> tuple[Table, ...]:
+    """The tables that were made, and the current one: later references skip what was left out."""
+    return tuple(table for table in recipe.tables if table.name in done or table is current)
+
+
+def _write_page(recipe: Recipe, done: Mapping[str, Path], runs: Path) -> Path:
+    from hornbook.report import render_recipe
+
+    page = runs / f"{recipe.name}.html"
+    _replace(
+        runs / f"{recipe.name}.json", json.dumps({name: folder.name for name, folder in done.items()}, indent=1) + "\n"
+    )
+    _replace(page, render_recipe(recipe.name, dict(done)))
+    return page
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def find_run(runs: Path, name: Path) -> Path:
+    """A run by its folder, its name, a recipe's table (`demo/align`) or the start of its name, if only one starts so.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    if name.is_dir():
+        return name
+    recipe, _, table = str(name).partition("/")
+    made = runs / f"{recipe}.json"
+    if table and made.is_file() and table in (tables := json.loads(made.read_text())):
+        return runs / tables[table]
+    found = sorted(path.parent for path in runs.glob(f"{name}*/manifest.json"))
+    if len(found) != 1:
+        what = (
+            f"several runs start with {name}: {', '.join(path.name for path in found)}"
+            if found
+            else f"there is no run {name} in {runs}"
+        )
+        raise UsageError(what, hint="`hornbook runs` lists the runs there are")
+    read_manifest(found[0])
+    return found[0]

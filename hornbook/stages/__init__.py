@@ -1,0 +1,35 @@
+"""The commands, one file each, in the order in which a system is built. Stages never import each other: they meet on disk."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from hornbook.config import Stage
+
+SUMMARIES = {
+    "crawl": "Gather pages from a site into a WARC file, or take files that are there.",
+    "curate": "Turn what was gathered into a clean corpus, and keep every removed page with its reason.",
+    "tokenize": "Train or take a tokenizer and write the corpus as token shards.",
+    "instruct": "Make instruction rows, preference pairs and minimal pairs from a corpus.",
+    "pretrain": "Train a language model on tokens: from scratch, or on from a base, whole or by LoRA.",
+    "sft": "Teach a base model to answer: supervised finetuning on conversations.",
+    "align": "Teach a model what is preferred: direct preference optimization on pairs.",
+    "evaluate": "Measure models beside each other on held-out text, answers, preferences and minimal pairs.",
+    "generate": "Continue a prompt.",
+    "chat": "Talk with a model.",
+}
+"""What `hornbook --help` lists, without importing any stage (and so without torch)."""
+
+NAMES = tuple(SUMMARIES)
+
+
+def load(name: str) -> Stage:
+    """The stage of that name: `hornbook.stages.<name>` has the function `<name>` and the config `<Name>`."""
+    module = import_module(f"hornbook.stages.{name}")
+    return Stage(
+        name=name,
+        config=getattr(module, name.capitalize()),
+        function=getattr(module, name),
+        makes=getattr(module, "MAKES", None),
+        fingerprint=getattr(module, "fingerprint", None),
+    )

@@ -1,0 +1,157 @@
+"""A model that answers -> one that prefers what people prefer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from hornbook.config import Takes
+from hornbook.judge.metrics import preference_accuracy
+from hornbook.judge.score import log_likelihoods
+from hornbook.learn.batches import Batch, Example, Examples, batched
+from hornbook.learn.chat import encode_preference, read_preferences
+from hornbook.learn.loop import answer_log_probabilities, precision
+from hornbook.learn.losses import dpo
+from hornbook.model.transformer import Transformer
+from hornbook.run import Run
+from hornbook.training import (
+    Device,
+    Lora,
+    Opened,
+    Precision,
+    Rows,
+    choose_device,
+    choose_precision,
+    fit,
+    make_optimizer,
+    open_model,
+    prepare,
+    save,
+)
+
+MAKES = "model"
+Pair = tuple[Example, Example]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Align:
+    """Teach a model what is preferred: direct preference optimization on pairs.
+
+    The model that training starts from is the reference; its log-probabilities are taken once, before the first step.
+    """
+
+    base: Annotated[Path, Takes("model")]
+    """Model to start from, most often one made by `sft`."""
+    rows: Annotated[Path, Takes("rows")]
+    """Run of `instruct`, or a JSONL file with `prompt`, `chosen` and `rejected` in each row."""
+    lora: Lora | None = None
+    """Train only a low-rank adapter."""
+    beta: float = 0.1
+    """How strongly the model is held to the reference (arXiv 2305.18290)."""
+    epochs: float = 1.0
+    """Times that each pair is learned from."""
+    length: int = 512
+    """Tokens of a conversation; a longer one is cut, and counted."""
+    batch: int = 32
+    """Pairs in a step."""
+    micro: int = 8
+    """Rows computed at a time: less memory, same result up to rounding."""
+    learning_rate: float = 5e-5
+    """Peak rate of AdamW; adapters take about ten times that of the whole model."""
+    evaluation_rows: int = 200
+    """Held-out pairs that are measured while training, at most."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What to do with a row that cannot be learned from: end, or set it aside and count it."""
+    seed: int = 0
+    """Chooses the order of the rows."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Of matrix products; weights and optimizer are kept in fp32."""
+
+
+def align(config: Align, run: Run) -> None:
+    device = choose_device(config.device)
+    opened = open_model(run.input("base"), device=device)
+    train, valid = _pairs(config, run, opened)
+    autocast = choose_precision(config.precision, device)
+    reference = _reference(config, run, opened.model, train, autocast)
+    prepare(opened.model, config.lora, seed=config.seed)
+    batches = Examples(
+        train, length=2 * config.length, groups_per_step=config.batch, rows=config.micro, seed=config.seed
+    )
+
+    def loss(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+        policy = answer_log_probabilities(model, batch)
+        known = policy.new_tensor([reference[name] for name in batch.document_ids])
+        return dpo(policy[0::2], policy[1::2], known[0::2], known[1::2], beta=config.beta)
+
+    def evaluate() -> dict[str, float]:
+        if not valid:
+            return {}
+        sides = zip(*valid[: config.evaluation_rows], strict=True)
+        chosen, rejected = (log_likelihoods(opened.model, [_scored(e) for e in side], autocast=autocast) for side in sides)
+        return {"preference_accuracy": preference_accuracy(chosen, rejected).value}
+
+    fit(
+        run,
+        opened.model,
+        make_optimizer(opened.model, "adamw", learning_rate=config.learning_rate, decay=0.0),
+        label="align",
+        batches=batches.step,
+        loss=loss,
+        steps=batches.steps(config.epochs),
+        autocast=autocast,
+        evaluate=evaluate,
+    )
+    save(run, opened.model, tokenizer_folder=opened.folder, base="base", chat=True)
+
+
+def _pairs(config: Align, run: Run, opened: Opened) -> tuple[list[Pair], list[Pair]]:
+    """Training and held-out pairs as tokens; what is cut or set aside is counted."""
+    rows = Rows(run, config.bad_rows)
+    train, valid = rows.read(run.input("rows"), "preference", read_preferences)
+    encoded = [
+        rows.sift(
+            encode_preference(
+                row, opened.tokenizer, length=config.length, template=opened.template, special=opened.special
+            )
+            for row in part
+        )
+        for part in (train, valid)
+    ]
+    rows.close(cut=[example.cut for part in encoded for pair in part for example in pair])
+    return encoded[0], encoded[1]
+
+
+def _reference(
+    config: Align, run: Run, model: Transformer, pairs: Sequence[Pair], autocast: torch.dtype | None
+) -> Mapping[str, float]:
+    """log p(answer | prompt) of every answer under the model that training starts from."""
+    path = run.scratch / "reference.json"
+    if path.exists():
+        stored: dict[str, float] = json.loads(path.read_bytes())
+        return stored
+    known: dict[str, float] = {}
+    batches = batched(pairs, length=2 * config.length, rows=config.micro)
+    device = next(model.parameters()).device
+    with run.progress("reference", total=len(batches), unit="batches") as bar:
+        for batch in batches:
+            # As in training, gradient and all: without it other kernels run, and the first loss is not exactly ln 2.
+            with precision(device, autocast):
+                values = answer_log_probabilities(model, batch.to(device)).detach()
+            known |= zip(batch.document_ids, values.tolist(), strict=True)
+            bar.advance()
+    with run.atomic(path) as temporary:
+        temporary.write_text(json.dumps(known))
+    return known
+
+
+def _scored(example: Example) -> tuple[list[int], list[bool]]:
+    return example.tokens.tolist(), example.answer.tolist()

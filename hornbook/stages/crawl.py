@@ -1,0 +1,389 @@
+"""crawl: bring in the raw input, from a web site, from files, or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from protego import Protego
+
+from hornbook.errors import EmptyInput, HornbookError, InputError, MissingExtra, UsageError
+from hornbook.run import Run
+from hornbook.text.document import Document, document_id, find_files, hash_file, write_documents
+from hornbook.text.extract import links, normal_url
+from hornbook.text.warc import ArchiveWriter, Exchange, Page, Undecodable, parse_response, read_exchanges, response_block
+
+MAKES = "crawl"
+ARCHIVE = "crawl.warc.gz"
+FAILURES = "failures.jsonl"
+SOURCES = "sources.json"
+VOLATILE = ("age", "date", "expires", "set-cookie")
+"""Response headers that differ between two visits of an unchanged page."""
+
+PATIENCE = 20.0
+"""Seconds a server may take to come up, and a port to become free."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crawl:
+    """Gather pages from a site into a WARC file, or take files that are there."""
+
+    source: str
+    """URLs to start from (separated by spaces), or a file, folder or glob, or a Hugging Face dataset `owner/name`."""
+    server: str = ""
+    """Command that serves the site while it is crawled, such as `python -m pydoc -n localhost -p 7464`."""
+    include: tuple[str, ...] = ()
+    """Globs of the URLs to follow links to; without any, all on the same host."""
+    exclude: tuple[str, ...] = ()
+    """Globs of URLs not to follow links to."""
+    pages: int = 1000
+    """Pages to fetch, at most (rows, for a dataset)."""
+    page_megabytes: float = 10.0
+    """Size of one page, at most."""
+    total_megabytes: float = 1000.0
+    """Size of all pages, at most."""
+    rate: float = 1.0
+    """Pages a second, at most; a site's Crawl-delay slows it further."""
+    timeout: float = 30.0
+    """Seconds for one page."""
+    agent: str = "hornbook"
+    """How the crawler names itself, to the site and in its robots.txt."""
+
+    def __post_init__(self) -> None:
+        for name in ("pages", "page_megabytes", "total_megabytes", "rate", "timeout"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be more than 0")
+
+
+def fingerprint(config: Crawl) -> object:
+    """The files a source stands for and their hashes: other files are another run."""
+    if _urls(config) or _dataset(config):
+        return None
+    return [(name, hash_file(path)) for name, path in find_files(config.source)]
+
+
+def crawl(config: Crawl, run: Run) -> None:
+    """Gather the input into `crawl.warc.gz`, `sources.json` or `documents.parquet`."""
+    if urls := _urls(config):
+        Site(config, run, urls).crawl()
+    elif name := _dataset(config):
+        _take_dataset(name, config, run)
+    else:
+        _take_files(config, run)
+
+
+def _urls(config: Crawl) -> list[str]:
+    words = config.source.split()
+    return [normal_url(word) or word for word in words] if words and all(re.match(r"https?://", word) for word in words) else []
+
+
+def _dataset(config: Crawl) -> str:
+    if config.source.startswith("hf:"):
+        return config.source[3:]
+    is_name = re.fullmatch(r"[\w.-]+/[\w.-]+", config.source) and not Path(config.source).exists()
+    return config.source if is_name and Path(config.source).suffix == "" else ""
+
+
+# -- files and datasets ---------------------------------------------------------------------------------------------
+
+
+def _take_files(config: Crawl, run: Run) -> None:
+    """Name the files and their hashes; nothing is copied."""
+    rows = []
+    files = find_files(config.source)
+    with run.progress("crawl", total=len(files), unit="files") as bar:
+        for name, path in files:
+            rows.append({"name": name, "path": str(path), "size": path.stat().st_size, "sha256": hash_file(path)})
+            bar.advance()
+    (run.out / SOURCES).write_text(json.dumps(rows, indent=1) + "\n")
+    run.count(files=len(rows), bytes=sum(int(str(row["size"])) for row in rows))
+    run.contents(_hash([(row["name"], row["sha256"]) for row in rows]))
+
+
+def _take_dataset(name: str, config: Crawl, run: Run) -> None:
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise MissingExtra(f"the dataset {name}", extra="hub") from None
+    try:
+        rows = load_dataset(name, split="train", streaming=True)
+        documents = [_hub_document(name, row) for row in rows.take(config.pages)]
+    except (OSError, ValueError) as error:
+        raise InputError(f"dataset {name}: {error}", hint="is the name right, and is there a network?") from error
+    count = write_documents(run.out / "documents.parquet", documents)
+    run.count(pages=count, bytes=sum(len(document.text.encode()) for document in documents))
+
+
+def _hub_document(name: str, row: dict[str, object]) -> Document:
+    text = row.get("text")
+    if not isinstance(text, str):
+        raise InputError(f"dataset {name} has no text column `text`", hint=f"its columns are: {', '.join(map(str, row))}")
+    url = str(row.get("url") or "")
+    return Document(document_id(url, text.encode()), text, name, url)
+
+
+# -- a site ---------------------------------------------------------------------------------------------------------
+
+
+class Barred(HornbookError):
+    """The site's robots.txt could not be read, so that nothing may be fetched (RFC 9309, 2.3.1.4)."""
+
+
+@dataclass
+class Site:
+    """A breadth-first crawl of the hosts of some URLs. The archive in scratch is its journal: what is there is not fetched again."""
+
+    config: Crawl
+    run: Run
+    start: list[str]
+    journal: dict[str, Page | str] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    last: float = 0.0
+
+    def crawl(self) -> None:
+        archive, hosts = self.run.scratch / ARCHIVE, {_host(url) for url in self.start}
+        with ExitStack() as stack:
+            self.archive = stack.enter_context(ArchiveWriter(archive, software=self.config.agent))
+            self._replay()
+            stack.enter_context(serving(self.config.server, self.start[0], self.run.scratch / "server.log"))
+            headers = {"User-Agent": self.config.agent, "Accept": "text/html, text/plain;q=0.9, */*;q=0.1", "Accept-Encoding": "gzip"}
+            self.client = stack.enter_context(
+                httpx.Client(headers=headers, timeout=self.config.timeout, trust_env=not self.config.server)
+            )
+            self.robots = {host: self._robots(host) for host in sorted(hosts)}
+            fetched = self._walk()
+        shutil.copyfile(archive, self.run.out / ARCHIVE)
+        self._tell(fetched)
+
+    def _replay(self) -> None:
+        failures = self.run.scratch / FAILURES
+        lines = failures.read_bytes().split(b"\n")[:-1] if failures.exists() else []
+        failures.write_bytes(b"".join(line + b"\n" for line in lines))
+        self.journal = {row["url"]: row["reason"] for row in map(json.loads, lines)}
+        for url, raw in read_exchanges(self.run.scratch / ARCHIVE):
+            self.journal[url] = self._page(url, raw)
+
+    def _walk(self) -> int:
+        """Fetch page after page, the nearest to the start first. Returns how many."""
+        queue, seen = deque(self.start), set(self.start)
+        fetched, size = 0, 0
+        with self.run.progress("crawl", total=self.config.pages, unit="pages") as bar:
+            while queue and fetched < self.config.pages and size < self.config.total_megabytes * 1e6:
+                url = queue.popleft()
+                if not self.robots[_host(url)].can_fetch(url, self.config.agent):
+                    self.reasons["robots.txt"] += 1
+                    continue
+                page = self._visit(url)
+                fetched += 1
+                bar.advance()
+                if isinstance(page, str):
+                    self.reasons[page.partition(":")[0]] += 1
+                    continue
+                size += len(page.body)
+                self.reasons[f"status {page.status}"] += 1
+                new = [link for link in links(page) if link not in seen and self._wanted(link)]
+                seen.update(new)
+                # A redirect is the same step of the walk, so its target comes next.
+                queue.extendleft(new) if 300 <= page.status < 400 else queue.extend(new)
+        self.run.count(not_followed=len(queue))
+        return fetched
+
+    def _wanted(self, url: str) -> bool:
+        chosen = not self.config.include or any(fnmatchcase(url, glob) for glob in self.config.include)
+        return chosen and _host(url) in self.robots and not any(fnmatchcase(url, glob) for glob in self.config.exclude)
+
+    def _visit(self, url: str) -> Page | str:
+        """A page, or why there is none: from the journal, else from the network."""
+        if url not in self.journal:
+            self._wait(url)
+            try:
+                self.journal[url] = self._fetch(url)
+            except httpx.HTTPError as error:
+                self.journal[url] = f"{type(error).__name__}: {error}"
+                with (self.run.scratch / FAILURES).open("a") as stream:
+                    stream.write(json.dumps({"url": url, "reason": self.journal[url]}) + "\n")
+        return self.journal.pop(url)
+
+    def _wait(self, url: str) -> None:
+        robots = getattr(self, "robots", {}).get(_host(url))
+        delay = max(1 / self.config.rate, float(robots and robots.crawl_delay(self.config.agent) or 0))
+        time.sleep(max(0.0, self.last + delay - time.monotonic()))
+        self.last = time.monotonic()
+
+    def _fetch(self, url: str) -> Page | str:
+        limit, start = int(self.config.page_megabytes * 1e6), time.monotonic()
+        body, truncated = bytearray(), ""
+        with self.client.stream("GET", url) as response:
+            address = _address(response)  # while the connection is open
+            for chunk in response.iter_raw():
+                body += chunk
+                truncated = "length" if len(body) > limit else "time" if time.monotonic() - start > self.config.timeout else ""
+                if truncated:
+                    break
+            exchange = _exchange(url, response, address, bytes(body), truncated)
+        self.archive.append(exchange)
+        return self._page(url, response_block(exchange))
+
+    def _page(self, url: str, raw: bytes) -> Page | str:
+        limit = int(self.config.page_megabytes * 1e6)
+        try:
+            status, headers, body = parse_response(raw, limit)
+        except Undecodable as error:
+            return f"unreadable: {error}"
+        return Page(url, "", "", status, headers, body, "response")
+
+    def _robots(self, host: str) -> Protego:
+        """The rules of a host. None there (4xx) allows all; none to be had (5xx, no answer) allows nothing."""
+        page = self._visit(f"{host}/robots.txt")
+        if isinstance(page, str) or page.status >= 500:
+            why = page if isinstance(page, str) else f"status {page.status}"
+            raise Barred(f"{host}/robots.txt: {why}", hint="a site whose robots.txt cannot be had may not be crawled; is it up?")
+        rules = page.body.decode("utf-8", errors="replace") if page.status == 200 else ""
+        return Protego.parse(rules)
+
+    def _tell(self, fetched: int) -> None:
+        exchanges = list(read_exchanges(self.run.out / ARCHIVE))
+        good = self.reasons["status 200"]
+        if not good:
+            what = ", ".join(f"{reason} ({count})" for reason, count in self.reasons.most_common()) or "nothing was fetched"
+            raise EmptyInput(f"{self.config.source}: no page was gathered: {what}", hint="start from a page that answers with 200")
+        failures = (self.run.scratch / FAILURES).read_bytes()
+        (self.run.out / FAILURES).write_bytes(failures)
+        size = sum(len(raw) for _, raw in exchanges)
+        self.run.count(pages=fetched, pages_ok=good, bytes=size)
+        self.run.result(pages=fetched, outcomes=dict(sorted(self.reasons.items())))
+        self.run.contents(_hash([_lasting(url, raw) for url, raw in exchanges] + [failures.decode()]))
+        self.run.say(f"{fetched:,} pages, {size / 1e6:.1f} MB; " + ", ".join(f"{r}: {n}" for r, n in self.reasons.most_common()))
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _lasting(url: str, raw: bytes) -> list[str]:
+    """What stays the same when an unchanged page is fetched again."""
+    head, _, body = raw.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    kept = [line for line in lines if line.partition(":")[0].lower() not in VOLATILE]
+    return [url, *kept, hashlib.sha256(body).hexdigest()]
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _exchange(url: str, response: httpx.Response, address: str, body: bytes, truncated: str) -> Exchange:
+    request, version = response.request, response.http_version
+    return Exchange(
+        url,
+        _now(),
+        f"{request.method} {request.url.raw_path.decode()} HTTP/1.1",
+        _text(request.headers),
+        f"{version} {response.status_code} {response.reason_phrase}",
+        _text(response.headers),
+        body,
+        address,
+        truncated,
+    )
+
+
+def _address(response: httpx.Response) -> str:
+    stream = response.extensions.get("network_stream")
+    address = stream.get_extra_info("server_addr") if stream else None
+    return str(address[0]) if address else ""
+
+
+def _text(headers: httpx.Headers) -> list[tuple[str, str]]:
+    # The chunks are joined before they are archived; like Common Crawl, keep the header under a name of its own.
+    names = {"transfer-encoding": "X-Crawler-Transfer-Encoding"}
+    pairs = [(key.decode("latin-1"), value.decode("latin-1")) for key, value in headers.raw]
+    return [(names.get(key.lower(), key), value) for key, value in pairs]
+
+
+def _now() -> str:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# -- a server of one's own ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(command: str, url: str, log: Path) -> Iterator[None]:
+    """Run a command, without a shell, while the block runs; it starts when `url` answers.
+
+    It works in an empty folder, since a server such as pydoc imports what lies in its own, and its standard input stays
+    open as long as we live, which is what pydoc looks at.
+
+    Raises:
+        InputError: something else answers already, or the command does not come up.
+    """
+    if not command:
+        yield
+        return
+    words = [sys.executable if word in ("python", "python3") else word for word in shlex.split(command)[:1]] + shlex.split(command)[1:]
+    _until(lambda: not _answers(url), f"{url} answers before its server was started", "is an old server still running?")
+    with tempfile.TemporaryDirectory() as folder, log.open("wb") as out:
+        try:
+            process = subprocess.Popen(words, cwd=folder, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
+        except OSError as error:
+            raise UsageError(f"server = {command!r}: {error}", hint="the command must be installed") from error
+        try:
+            _until(lambda: _answers(url) or process.poll() is not None, f"{command!r} does not answer at {url}", _tail(log))
+            if process.poll() is not None:
+                raise InputError(f"{command!r} ended with exit code {process.returncode}", hint=_tail(log))
+            yield
+        finally:
+            _end(process)
+
+
+def _until(done: Callable[[], bool], message: str, hint: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > deadline:
+            raise InputError(message, hint=hint)
+        time.sleep(0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        httpx.head(_host(url) + "/robots.txt", timeout=PATIENCE, trust_env=False)
+    except httpx.ConnectError:
+        return False
+    except httpx.HTTPError:
+        return True
+    return True
+
+
+def _tail(log: Path) -> str:
+    return "it said: " + (" ".join(log.read_text(errors="replace").split())[-300:] or "nothing")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin
+    process.stdin.close()
+    for stop in (process.terminate, process.kill, lambda: None):
+        try:
+            process.wait(timeout=3)
+            return
+        except subprocess.TimeoutExpired:
+            stop()

@@ -1,0 +1,186 @@
+"""Models -> scores, beside each other, on what none of them was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+
+from hornbook.config import Takes
+from hornbook.judge.metrics import Accuracy, answer_log_likelihood, preference_accuracy
+from hornbook.judge.score import bits_per_byte, log_likelihoods
+from hornbook.judge.tasks.minimal_pairs import MinimalPair, minimal_pairs, read_pairs
+from hornbook.learn.chat import encode, encode_conversation, encode_preference, read_conversations, read_preferences
+from hornbook.manifest import Manifest
+from hornbook.model.sample import complete
+from hornbook.run import Run
+from hornbook.text import bpe, shards
+from hornbook.training import Device, Opened, Precision, Rows, choose_device, choose_precision, open_model
+
+MAKES = "scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure models beside each other on held-out text, answers, preferences and minimal pairs.
+
+    Bits per byte by source; log-likelihood of held-out answers per token; how often the chosen answer of a pair is
+    more likely than the rejected one; how often a sentence is more likely than the same one spoilt; and samples.
+    """
+
+    models: Annotated[dict[str, Path], Takes("model")]
+    """Label = model, in the order in which they were made (`--models.base runs/pretrain-...`)."""
+    tokens: Annotated[Path | None, Takes("tokens")] = None
+    """Run of `tokenize`, for bits per byte."""
+    rows: Annotated[Path | None, Takes("rows")] = None
+    """Run of `instruct`, for answers, preferences and minimal pairs."""
+    minimal_pairs: Path | None = None
+    """JSONL in BLiMP's format (`sentence_good`, `sentence_bad`), instead of the pairs in `rows`."""
+    context: int = 256
+    """Tokens that a document is read in at a time."""
+    length: int = 512
+    """Tokens of a conversation; a longer one is cut."""
+    documents_tokens: int = 100_000
+    """Held-out tokens of each source, at most."""
+    most_rows: int = 500
+    """Held-out rows of each kind, at most."""
+    prompts: tuple[str, ...] = ()
+    """Questions to answer and show, besides some of the held-out rows."""
+    samples: int = 4
+    """Held-out rows whose answers are shown."""
+    max_new_tokens: int = 80
+    """Length of a sample."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Of matrix products."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the models are measured on."""
+
+    documents: Mapping[str, list[tuple[shards.Tokens, int]]]
+    conversations: list[Any]
+    preferences: list[Any]
+    sentences: list[MinimalPair]
+    prompts: list[str]
+
+
+def evaluate(config: Evaluate, run: Run) -> None:
+    device = choose_device(config.device)
+    held = _held(config, run)
+    scores: dict[str, dict[str, float]] = {}
+    intervals: dict[str, dict[str, Any]] = {}
+    samples: list[dict[str, Any]] = [{"prompt": prompt, "chat": True, "answers": {}} for prompt in held.prompts]
+    with run.progress("evaluate", total=len(config.models), unit="models") as bar:
+        for label, source in run.inputs("models").items():
+            bar.note(label)
+            opened = open_model(source, device=device)
+            autocast = choose_precision(config.precision, device)
+            exact = _measure(config, opened, held, autocast)
+            scores[label] = {key: value.value if isinstance(value, Accuracy) else value for key, value in exact.items()}
+            intervals[label] = {key: asdict(value) for key, value in exact.items() if isinstance(value, Accuracy)}
+            for sample, answer in zip(samples, _answers(config, opened, held.prompts), strict=True):
+                sample["answers"][label] = answer
+            bar.advance()
+    run.result(models=scores, intervals=intervals, samples=samples, improvements=_improvements(run, scores))
+    (run.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
+    (run.out / "samples.json").write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
+
+
+def _held(config: Evaluate, run: Run) -> _Held:
+    documents = {}
+    if config.tokens is not None:
+        valid = shards.read(run.input("tokens").file, "valid")
+        documents = valid.by_source(most=config.documents_tokens)
+    conversations: list[Any] = []
+    preferences: list[Any] = []
+    sentences = run.input("minimal_pairs").path if config.minimal_pairs else None
+    if config.rows is not None:
+        rows, source = Rows(run, "error"), run.input("rows")
+        conversations = rows.sift(read_conversations(source.file("sft.valid.jsonl")))[: config.most_rows]
+        preferences = rows.sift(read_preferences(source.file("preference.valid.jsonl")))[: config.most_rows]
+        sentences = sentences or source.file("minimal_pairs.jsonl")
+    asked = [row.messages[0]["content"] for row in conversations[: config.samples]]
+    pairs = read_pairs(sentences)[: config.most_rows] if sentences else []
+    return _Held(documents, conversations, preferences, pairs, [*config.prompts, *asked])
+
+
+def _measure(
+    config: Evaluate, opened: Opened, held: _Held, autocast: torch.dtype | None
+) -> dict[str, float | Accuracy]:
+    """Every measure that there is something for."""
+    found: dict[str, float | Accuracy] = {}
+    for source, documents in held.documents.items():
+        score = bits_per_byte(
+            opened.model, documents, separator=opened.separator, context=config.context, autocast=autocast
+        )
+        found[f"bits_per_byte/{source}"] = score.bits_per_byte
+    encoding = {"length": config.length, "template": opened.template, "special": opened.special}
+    if held.conversations:
+        examples = [encode_conversation(row, opened.tokenizer, **encoding) for row in held.conversations]
+        found["answer_log_likelihood"] = answer_log_likelihood(_likelihoods(opened, examples, autocast))
+    if held.preferences:
+        pairs = [encode_preference(row, opened.tokenizer, **encoding) for row in held.preferences]
+        chosen, rejected = (_likelihoods(opened, list(side), autocast) for side in zip(*pairs, strict=True))
+        found["preference_accuracy"] = preference_accuracy(chosen, rejected)
+    if held.sentences:
+        found["minimal_pairs"] = minimal_pairs(
+            opened.model,
+            held.sentences,
+            encode=lambda text: bpe.encode_texts(opened.tokenizer, [text])[0],
+            separator=opened.separator,
+            autocast=autocast,
+        ).overall
+    return found
+
+
+def _likelihoods(opened: Opened, examples: list[Any], autocast: torch.dtype | None) -> list[Any]:
+    sequences = [(example.tokens.tolist(), example.answer.tolist()) for example in examples]
+    return log_likelihoods(opened.model, sequences, autocast=autocast)
+
+
+def _answers(config: Evaluate, opened: Opened, prompts: list[str]) -> list[str]:
+    """Greedy answers, so that they show the model and not the dice."""
+    asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    ids = [
+        encode(messages, opened.tokenizer, template=opened.template, special=opened.special, prompt=True)[0]
+        for messages in asked
+    ]
+    completions = complete(opened.model, ids, max_new_tokens=config.max_new_tokens, stop=opened.stop) if ids else []
+    return [opened.tokenizer.decode(list(completion)) for completion in completions]
+
+
+MEANT = {"sft": "answer_log_likelihood", "align": "preference_accuracy"}
+"""What a stage is meant to raise; pretraining is meant to lower the bits per byte of what it trains on."""
+
+
+def _improvements(run: Run, scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """For each model, the measures that its stage is meant to improve: of what it was made from, and of itself."""
+    models = run.inputs("models")
+    labels = {source.name: label for label, source in models.items()}
+    found = []
+    for label, source in models.items():
+        if source.manifest is None:
+            continue
+        base = labels.get(source.manifest.inputs.get("base", {}).get("name", ""))
+        before = scores[base] if base else source.manifest.results.get("before", {})
+        after = scores[label] if base else source.manifest.results.get("after", {})
+        for metric, better in _meant(source.manifest):
+            if metric in before and metric in after:
+                found.append(
+                    {"stage": label, "metric": metric, "better": better, "before": before[metric], "after": after[metric]}
+                )
+    return found
+
+
+def _meant(manifest: Manifest) -> list[tuple[str, str]]:
+    """(measure, "higher" or "lower") of what a model's stage is for."""
+    if manifest.stage in MEANT:
+        return [(MEANT[manifest.stage], "higher")]
+    return [(f"bits_per_byte/{source}", "lower") for source in manifest.results.get("epochs", {})]

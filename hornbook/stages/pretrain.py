@@ -1,0 +1,177 @@
+"""Tokens -> a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from tokenizers import Tokenizer
+
+from hornbook.config import Takes
+from hornbook.errors import EmptyInput, InputError
+from hornbook.judge.score import bits_per_byte
+from hornbook.learn.batches import Corpus, Pretraining
+from hornbook.learn.loop import next_token
+from hornbook.model.cost import parameters
+from hornbook.model.transformer import Architecture, Transformer
+from hornbook.run import Run
+from hornbook.text import bpe, shards
+from hornbook.training import (
+    Device,
+    Lora,
+    Precision,
+    choose_device,
+    choose_precision,
+    fit,
+    make_optimizer,
+    open_model,
+    prepare,
+    save,
+)
+
+MAKES = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain:
+    """Train a language model to predict the next token: from scratch, or on from a base.
+
+    Teacher forcing on windows of the corpus, cross-entropy, no token sees another document. One dial, `depth`, sets
+    the shape of a new model. With `base` this is continued pretraining: whole, or of an adapter only (`lora`).
+    """
+
+    tokens: Annotated[Path, Takes("tokens")]
+    """Run of `tokenize`."""
+    base: Annotated[Path | None, Takes("model")] = None
+    """Model to go on from, instead of a new one."""
+    lora: Lora | None = None
+    """Train only a low-rank adapter of the base."""
+    depth: int = 6
+    """Layers of a new model; its width is 64 times that."""
+    length: int = 256
+    """Tokens of a training sequence."""
+    batch: int = 64
+    """Sequences in a step."""
+    rows: int = 16
+    """Sequences computed at a time: less memory, same result up to rounding."""
+    train_tokens: float | None = None
+    """Tokens to train on (default: 20 for each parameter, as in arXiv 2203.15556)."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """Muon for the hidden matrices with AdamW for the rest, or AdamW for all."""
+    learning_rate: float = 4e-3
+    """Peak rate."""
+    weight_decay: float = 0.1
+    """Pull of matrices towards zero, relative to the rate."""
+    sources: dict[str, float] | None = None
+    """Weight of each source (default: all, by their tokens)."""
+    evaluation_tokens: int = 50_000
+    """Held-out tokens of each source that bits per byte is measured on while training."""
+    seed: int = 0
+    """Chooses starting weights and the order of the documents."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Of matrix products; weights and optimizer are kept in fp32."""
+
+
+def pretrain(config: Pretrain, run: Run) -> None:
+    source = run.input("tokens")
+    train = shards.read(source.file, "train")
+    weights = _weights(config, train)
+    tokenizer = bpe.load(source.path)
+    separator = bpe.separator_id(tokenizer, source.path)
+    device = choose_device(config.device)
+    model = _model(config, run, tokenizer).to(device)
+    prepare(model, config.lora, seed=config.seed)
+    batches = Pretraining(
+        Corpus(train.tokens, train.ids, train.sources, train.offsets, train.lengths),
+        weights=weights,
+        separator=separator,
+        length=config.length,
+        sequences=config.batch,
+        rows=config.rows,
+        seed=config.seed,
+    )
+    wanted = config.train_tokens or 20 * parameters(model.architecture)
+    steps = max(1, round(wanted / (config.batch * config.length)))
+    run.say(f"{sum(p.numel() for p in model.parameters()):,} parameters, {steps} steps of {config.batch * config.length:,} tokens")
+    autocast = choose_precision(config.precision, device)
+    fit(
+        run,
+        model,
+        make_optimizer(model, config.optimizer, learning_rate=config.learning_rate, decay=config.weight_decay),
+        label="pretrain",
+        batches=batches.step,
+        loss=next_token,
+        steps=steps,
+        autocast=autocast,
+        evaluate=_evaluation(config, model, shards.read(source.file, "valid"), separator, autocast),
+    )
+    run.result(epochs=batches.epochs(steps))
+    save(run, model, tokenizer_folder=source.path, base="base" if config.base else None)
+
+
+def _weights(config: Pretrain, train: shards.Split) -> dict[str, float]:
+    """Weight of each source that is trained on.
+
+    Raises:
+        EmptyInput: a source that was asked for has no tokens.
+    """
+    there: dict[str, float] = {}
+    for source, length in zip(train.sources, train.lengths.tolist(), strict=True):
+        there[source] = there.get(source, 0) + length
+    for source in config.sources or ():
+        if source not in there:
+            raise EmptyInput(
+                f"{config.tokens} has no tokens of source {source!r} to train on",
+                hint=f"its sources are: {', '.join(sorted(there)) or 'none'}",
+            )
+    return dict(config.sources or there)
+
+
+def _model(config: Pretrain, run: Run, tokenizer: Tokenizer) -> Transformer:
+    """A new model, or the base with the same tokenizer as the tokens."""
+    if config.base is None:
+        if config.lora is not None:
+            raise InputError("an adapter needs a base to adapt", hint='base = "path/to/a/model"')
+        return Transformer(shape(config.depth, vocabulary=tokenizer.get_vocab_size(), length=config.length)).initialize(config.seed)
+    opened = open_model(run.input("base"), device=torch.device("cpu"))
+    if opened.tokenizer.to_str() != tokenizer.to_str():
+        raise InputError(
+            f"{config.tokens} was not tokenized with the tokenizer of {config.base}",
+            hint=f"hornbook tokenize --tokenizer {config.base} ...",
+        )
+    return opened.model
+
+
+def shape(depth: int, *, vocabulary: int, length: int) -> Architecture:
+    """The model of one dial: width 64 depth, heads of 64, an MLP of 8/3 the width, query and key normalized."""
+    width = 64 * depth
+    return Architecture(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=-(-8 * width // 3 // 64) * 64,
+        num_hidden_layers=depth,
+        num_attention_heads=depth,
+        num_key_value_heads=depth,
+        head_dim=64,
+        qk_norm=True,
+        tie_word_embeddings=True,
+        max_position_embeddings=max(2048, length),
+    )
+
+
+def _evaluation(
+    config: Pretrain, model: Transformer, valid: shards.Split, separator: int, autocast: torch.dtype | None
+) -> Callable[[], dict[str, float]]:
+    """Bits per byte on the held-out documents of every source."""
+    chosen = valid.by_source(most=config.evaluation_tokens)
+
+    def measure(documents: list[tuple[shards.Tokens, int]]) -> float:
+        found = bits_per_byte(model, documents, separator=separator, context=config.length, autocast=autocast)
+        return found.bits_per_byte
+
+    return lambda: {f"bits_per_byte/{source}": measure(documents) for source, documents in chosen.items()}

@@ -1,0 +1,121 @@
+"""A base model -> one that answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from hornbook.config import Takes
+from hornbook.judge.metrics import answer_log_likelihood
+from hornbook.judge.score import log_likelihoods
+from hornbook.learn.batches import Example, Examples
+from hornbook.learn.chat import encode_conversation, read_conversations
+from hornbook.learn.loop import next_token
+from hornbook.run import Run
+from hornbook.training import (
+    Device,
+    Lora,
+    Opened,
+    Precision,
+    Rows,
+    choose_device,
+    choose_precision,
+    fit,
+    make_optimizer,
+    open_model,
+    prepare,
+    save,
+)
+
+MAKES = "model"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft:
+    """Teach a base model to answer: supervised finetuning on conversations.
+
+    The loss is on the assistant's words only. Conversations are packed into rows without seeing each other, so a step
+    learns what it would learn without packing.
+    """
+
+    base: Annotated[Path, Takes("model")]
+    """Model to start from."""
+    rows: Annotated[Path, Takes("rows")]
+    """Run of `instruct`, or a JSONL file with `messages` in each row."""
+    lora: Lora | None = None
+    """Train only a low-rank adapter."""
+    epochs: float = 2.0
+    """Times that each conversation is learned from."""
+    length: int = 512
+    """Tokens of a row; a longer conversation is cut, and counted."""
+    batch: int = 32
+    """Conversations in a step."""
+    micro: int = 8
+    """Rows computed at a time: less memory, same result up to rounding."""
+    optimizer: Literal["muon", "adamw"] = "adamw"
+    """Muon for the hidden matrices with AdamW for the rest, or AdamW for all."""
+    learning_rate: float = 5e-4
+    """Peak rate; adapters take about ten times that of the whole model."""
+    weight_decay: float = 0.0
+    """Pull of matrices towards zero, relative to the rate."""
+    evaluation_rows: int = 200
+    """Held-out conversations that are measured while training, at most."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What to do with a row that cannot be learned from: end, or set it aside and count it."""
+    seed: int = 0
+    """Chooses the order of the rows."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Of matrix products; weights and optimizer are kept in fp32."""
+
+
+def sft(config: Sft, run: Run) -> None:
+    device = choose_device(config.device)
+    opened = open_model(run.input("base"), device=device)
+    train, valid = _examples(config, run, opened)
+    prepare(opened.model, config.lora, seed=config.seed)
+    batches = Examples(
+        [(example,) for example in train],
+        length=config.length,
+        groups_per_step=config.batch,
+        rows=config.micro,
+        seed=config.seed,
+    )
+    autocast = choose_precision(config.precision, device)
+    held_out = [(example.tokens.tolist(), example.answer.tolist()) for example in valid[: config.evaluation_rows]]
+
+    def evaluate() -> dict[str, float]:
+        scores = log_likelihoods(opened.model, held_out, autocast=autocast)
+        return {"answer_log_likelihood": answer_log_likelihood(scores)} if scores else {}
+
+    fit(
+        run,
+        opened.model,
+        make_optimizer(opened.model, config.optimizer, learning_rate=config.learning_rate, decay=config.weight_decay),
+        label="sft",
+        batches=batches.step,
+        loss=next_token,
+        steps=batches.steps(config.epochs),
+        autocast=autocast,
+        evaluate=evaluate,
+    )
+    save(run, opened.model, tokenizer_folder=opened.folder, base="base", chat=True)
+
+
+def _examples(config: Sft, run: Run, opened: Opened) -> tuple[list[Example], list[Example]]:
+    """Training and held-out conversations as tokens; what is cut or set aside is counted."""
+    rows = Rows(run, config.bad_rows)
+    train, valid = rows.read(run.input("rows"), "sft", read_conversations)
+    encoded = [
+        rows.sift(
+            encode_conversation(
+                row, opened.tokenizer, length=config.length, template=opened.template, special=opened.special
+            )
+            for row in part
+        )
+        for part in (train, valid)
+    ]
+    rows.close(cut=[example.cut for part in encoded for example in part])
+    return encoded[0], encoded[1]

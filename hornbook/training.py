@@ -1,0 +1,290 @@
+"""What the stages that train have in common: opening a model, the body of the training loop, and saving what it made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+import torch
+from tokenizers import Tokenizer
+
+from hornbook.errors import InputError, UsageError
+from hornbook.learn import checkpoint
+from hornbook.learn.batches import Batch
+from hornbook.learn.chat import SPECIAL, TEMPLATE, BadRow, sift
+from hornbook.learn.loop import Loss, Step, train
+from hornbook.learn.optim import Optimizer, adamw, muon
+from hornbook.learn.schedules import warmup_stable_decay
+from hornbook.manifest import Input
+from hornbook.model import lora
+from hornbook.model.transformer import Transformer
+from hornbook.model.weights import load_model, save_model
+from hornbook.run import Run
+from hornbook.text import bpe
+from hornbook.text.document import held_out
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "bf16", "fp32"]
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+HELD_OUT = 0.05
+"""Fraction of the rows of a plain file that is kept for evaluation."""
+SAVE_EVERY = 30.0
+"""Seconds between checkpoints: what a kill can cost."""
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Identified)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters: W = W0 + (alpha / r) B A, with W0 frozen (arXiv 2106.09685)."""
+
+    r: int = 8
+    """Rank."""
+    alpha: float = 16.0
+    """Scale, divided by the rank."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Projections, such as q_proj, or "attention" or "all-linear"."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model with the tokenizer and template that belong to it, and the folders that they came from."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    folder: Path
+    template: str
+    special: dict[str, str]
+
+    @property
+    def separator(self) -> int:
+        return bpe.separator_id(self.tokenizer, self.folder)
+
+    @property
+    def stop(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        ends = (self.tokenizer.token_to_id(text) for text in (bpe.TURN_END, self.special.get("eos_token", "")) if text)
+        return frozenset({self.separator, *(int(end) for end in ends if end is not None)})
+
+
+def open_model(source: Input, *, device: torch.device, keep_adapter: bool = False) -> Opened:
+    """The model of a run or of a Hugging Face folder; an adapter is put on its base and, by default, merged into it."""
+    folder = source.folder()
+    if (folder / "adapter_config.json").is_file():
+        model = open_model(base_of(source), device=device).model
+        lora.load_adapter(model, folder)
+        if not keep_adapter:
+            lora.merge(model)
+    else:
+        model = load_model(folder).to(device)
+    template = folder / "chat_template.jinja"
+    return Opened(
+        model=model.to(device),
+        tokenizer=bpe.load(folder),
+        folder=folder,
+        template=template.read_text() if template.is_file() else TEMPLATE,
+        special=_special(folder),
+    )
+
+
+def base_of(source: Input) -> Input:
+    """The base of an adapter's folder: a run beside it, or the path that it names.
+
+    Raises:
+        InputError: it is not there, or is no longer what the adapter was trained on.
+    """
+    named = json.loads(source.file("adapter_config.json").read_bytes()).get("base_model_name_or_path") or ""
+    beside = source.path.parent / named
+    if not named or not (beside.is_dir() or Path(named).is_dir()):
+        raise InputError(f"{source.path}: its base {named!r} is not there", hint="the adapter's base must lie beside it")
+    base = Input(beside if beside.is_dir() else Path(named))
+    promised = source.manifest.inputs.get("base", {}).get("contents") if source.manifest else None
+    if promised and promised != base.contents:
+        raise InputError(f"{base.path} is not the base that {source.name} was trained on", hint="make the adapter again")
+    return base
+
+
+def _special(folder: Path) -> dict[str, str]:
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return SPECIAL
+    named = json.loads(path.read_bytes())
+    texts = {key: value["content"] if isinstance(value, dict) else value for key, value in named.items()}
+    return {key: texts[key] for key in ("bos_token", "eos_token", "pad_token") if isinstance(texts.get(key), str)}
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """The device asked for, or the best there is.
+
+    Raises:
+        UsageError: it is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, is_there in there.items() if is_there))
+    if not there[wanted]:
+        raise UsageError(f"there is no {wanted} device on this machine", hint='device = "auto" takes the best there is')
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype | None:
+    """bf16 for matrix products where the device computes it in hardware, else None: all in fp32."""
+    return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and _has_bf16(device)) else None
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def prepare(model: Transformer, options: Lora | None, *, seed: int) -> None:
+    """Make the model ready to learn: whole, or only a new adapter."""
+    if options is not None:
+        lora.attach(model, r=options.r, alpha=options.alpha, targets=options.targets, seed=seed)
+
+
+def make_optimizer(model: Transformer, kind: Literal["muon", "adamw"], *, learning_rate: float, decay: float) -> Optimizer:
+    """AdamW; or Muon for the hidden matrices, whose rate is `learning_rate` times the ratio that suits both."""
+    if kind == "adamw":
+        return adamw(model, learning_rate=learning_rate, decay=decay)
+    return muon(model, learning_rate=learning_rate, matrix_learning_rate=MUON_RATIO * learning_rate, decay=decay)
+
+
+MUON_RATIO = 5.0
+
+
+def fit(
+    run: Run,
+    model: Transformer,
+    optimizer: Optimizer,
+    *,
+    label: str,
+    batches: Callable[[int], Sequence[Batch]],
+    loss: Loss,
+    steps: int,
+    autocast: torch.dtype | None,
+    evaluate: Callable[[], Mapping[str, float]],
+    evaluations: int = 8,
+    warmup: float = 0.05,
+) -> None:
+    """Train with progress, records, evaluations and checkpoints; a killed run goes on to the same bytes.
+
+    `evaluate` is called before the first step, `evaluations` times on the way and after the last.
+    """
+    first = _resume(run, model, optimizer)
+    if first == 0:
+        run.record(0, **evaluate())
+    every = max(1, -(-steps // evaluations))
+    saved = time.monotonic()
+    with run.progress(label, total=steps, unit="steps") as bar:
+        bar.done = first
+        for done in train(
+            model,
+            batches=batches,
+            loss=loss,
+            optimizer=optimizer,
+            schedule=lambda step: warmup_stable_decay(step, steps, warmup=warmup),
+            steps=steps,
+            first=first,
+            autocast=autocast,
+        ):
+            _record(run, done)
+            if done.step % every == 0 or done.step == steps:
+                run.record(done.step, **evaluate())
+            if run.stop_requested() or time.monotonic() - saved > SAVE_EVERY:
+                checkpoint.save(run.scratch / "checkpoints", step=done.step, model=model, optimizer=optimizer, extra={})
+                saved = time.monotonic()
+            bar.note(f"loss {done.loss:.3f}")
+            bar.advance()
+    rows = run.recorded()
+    run.result(before=_metrics(rows[0]), after=_metrics(rows[-1]), steps=steps)
+    run.result(parameters=sum(p.numel() for p in model.parameters()), trainable=sum(p.numel() for p in optimizer.named.values()))
+    run.result(tokens=sum(row.get("tokens", 0) for row in rows))
+
+
+def _resume(run: Run, model: Transformer, optimizer: Optimizer) -> int:
+    """Steps that a killed run had done, its state restored; 0 for a new run."""
+    found, skipped = checkpoint.newest(run.scratch / "checkpoints")
+    for reason in skipped:
+        run.say(f"checkpoint passed over: {reason}")
+    if found is None:
+        run.rewind(-1)
+        return 0
+    checkpoint.restore(found, model=model, optimizer=optimizer)
+    run.rewind(found.step)
+    run.say(f"going on from step {found.step}, the newest checkpoint")
+    return found.step
+
+
+def _record(run: Run, done: Step) -> None:
+    run.record(
+        done.step,
+        loss=done.loss,
+        grad_norm=done.grad_norm,
+        learning_rate=done.learning_rate,
+        tokens=done.tokens,
+        learned=done.count,
+    )
+    run.timing(done.step, seconds=done.seconds, tokens_per_second=done.tokens / done.seconds)
+
+
+def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in row.items() if key != "step"}
+
+
+def save(run: Run, model: Transformer, *, tokenizer_folder: Path, base: str | None = None, chat: bool = False) -> None:
+    """Write what was trained: a Hugging Face folder or, where only an adapter was, a PEFT folder that names its base."""
+    for name in TOKENIZER_FILES:
+        if (tokenizer_folder / name).is_file():
+            shutil.copyfile(tokenizer_folder / name, run.out / name)
+    if chat and not (run.out / "chat_template.jinja").exists():
+        (run.out / "chat_template.jinja").write_text(TEMPLATE)
+    if base is not None and lora.is_attached(model):
+        lora.save_adapter(model, run.out, base_name=run.input(base).name)
+    else:
+        save_model(run.out, model)
+
+
+class Rows:
+    """Rows that a stage learns from: read, sifted, and what could not be used set aside in `quarantine.jsonl`."""
+
+    def __init__(self, run: Run, bad_rows: Literal["error", "skip"]) -> None:
+        self._run, self._bad_rows = run, bad_rows
+        self._bad: list[BadRow] = []
+
+    def read(self, source: Input, stem: str, reader: Callable[[Path], Iterable[T | BadRow]]) -> tuple[list[T], list[T]]:
+        """Training and held-out rows: of a run, its two files; of one JSONL file, held out by hash of the row's id."""
+        if source.path.is_file():
+            rows = self.sift(reader(source.path))
+            held = [held_out(row.id, fraction=HELD_OUT, seed=0) for row in rows]
+            return [r for r, h in zip(rows, held, strict=True) if not h], [r for r, h in zip(rows, held, strict=True) if h]
+        return self.sift(reader(source.file(f"{stem}.train.jsonl"))), self.sift(reader(source.file(f"{stem}.valid.jsonl")))
+
+    def sift(self, rows: Iterable[T | BadRow]) -> list[T]:
+        """The good rows; a bad one ends the run or is set aside, as the config says."""
+        good, bad = sift(rows, bad_rows=self._bad_rows)
+        self._bad += bad
+        return good
+
+    def close(self, *, cut: Sequence[int]) -> None:
+        """Count and write what was set aside, and how much was cut from conversations that were too long."""
+        if self._bad:
+            self._run.say(f"{len(self._bad)} rows set aside, the first: {self._bad[0]}")
+            lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self._bad]
+            (self._run.out / "quarantine.jsonl").write_text("".join(lines))
+        rows_cut = sum(1 for tokens in cut if tokens)
+        if rows_cut:
+            self._run.say(f"{rows_cut} of {len(cut)} conversations were cut, by {sum(cut):,} tokens in all")
+        self._run.count(conversations=len(cut), rows_set_aside=len(self._bad), conversations_cut=rows_cut, tokens_cut=sum(cut))

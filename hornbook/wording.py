@@ -1,0 +1,98 @@
+"""How numbers, metrics and text from outside are written for people."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How a number that measures a model is named and written, and which way it should go."""
+
+    label: str
+    better: str = ""
+    percent: bool = False
+    unit: str = ""
+
+
+METRICS = {
+    "bits_per_byte": Metric(label="Bits per byte", better="lower"),
+    "loss": Metric(label="Loss", better="lower", unit="nats per token"),
+    "answer_log_likelihood": Metric(label="Answer log-likelihood", better="higher", unit="nats per token"),
+    "preference_accuracy": Metric(label="Preference accuracy", better="higher", percent=True),
+    "accuracy": Metric(label="Accuracy", better="higher", percent=True),
+    "minimal_pairs": Metric(label="Minimal pairs", better="higher", percent=True),
+    "margin": Metric(label="Reward margin", better="higher"),
+    "learning_rate": Metric(label="Learning rate"),
+    "grad_norm": Metric(label="Gradient norm"),
+}
+"""A metric key is one of these, alone or with what it was measured on behind a slash: `bits_per_byte/docs`."""
+
+
+def metric_of(key: str) -> Metric:
+    """How a metric is shown; an unknown one goes by its own name."""
+    base = key.partition("/")[0]
+    return METRICS.get(base) or Metric(label=base.replace("_", " ").capitalize())
+
+
+def rank(key: str) -> tuple[int, str]:
+    """Sorts metric keys: the known ones first and in their order."""
+    base = key.partition("/")[0]
+    return (list(METRICS).index(base) if base in METRICS else len(METRICS), key)
+
+
+def name_of(key: str) -> str:
+    """`bits_per_byte/docs` as `Bits per byte, docs`."""
+    on = key.partition("/")[2]
+    return metric_of(key).label + (f", {on}" if on else "")
+
+
+def count(value: float) -> str:
+    """1234567 as `1,234,567`."""
+    return f"{value:,.0f}"
+
+
+def compact(value: float) -> str:
+    """1234567 as `1.23 million`; below ten thousand in full."""
+    for unit, name in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if abs(value) >= unit:
+            return f"{value / unit:.3g}\u00a0{name}"
+    return count(value)
+
+
+def size(value: float) -> str:
+    """Bytes in decimal units."""
+    for unit, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= unit:
+            return f"{value / unit:.3g}\u00a0{name}"
+    return f"{value:.0f}\u00a0bytes"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `3.2 s`, `8 min 24 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f}\u00a0s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}\u00a0min {rest:02d}\u00a0s"
+    return f"{minutes // 60}\u00a0h {minutes % 60:02d}\u00a0min"
+
+
+def score(value: Any, key: str) -> str:
+    """A metric's value as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if metric_of(key).percent:
+        return f"{100 * value:.1f}%"
+    if isinstance(value, int):
+        return count(value)
+    text = f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.3g}"
+    return text.replace("-", "\u2212")
+
+
+def visible(text: str) -> str:
+    """Text without what can hide or reorder it: control, format and surrogate characters; tabs, line ends and joiners stay."""
+    hidden = {c for c in set(text) if unicodedata.category(c) in ("Cc", "Cf", "Cs")} - set("\n\t\u200c\u200d")
+    return text.translate(dict.fromkeys(map(ord, hidden)))

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hornbook.errors import InputError
+from hornbook.learn.chat import SPECIAL, TEMPLATE, encode, encode_conversation, encode_preference, render
+from hornbook.learn.rows import BadRow, Conversation, Preference
+from tests.learn import tiny
+
+TOKENIZER = tiny.tokenizer()
+CHAT = [
+    {"role": "system", "content": "You know Python."},
+    {"role": "user", "content": "What is a tuple?"},
+    {"role": "assistant", "content": "A sequence that\ncannot change."},
+    {"role": "user", "content": "And a list, user?"},
+    {"role": "assistant", "content": "One that can. \u00e9\u00e0"},
+]
+FOREIGN = (
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}\n"
+    "Answer: {% generation %}{{ m['content'] | trim }}{{ eos_token }}{% endgeneration %}\n"
+    "{% else %}[{{ m.role | upper }}] {{ m['content'] }}\n"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}Answer: {% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    transformers = pytest.importorskip("transformers")
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    TOKENIZER.save(str(path))
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(path), **SPECIAL)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, FOREIGN], ids=["ours", "foreign"])
+@pytest.mark.parametrize("turns", [2, 3, 5])
+def test_it_encodes_as_transformers_does(reference: Any, template: str, turns: int) -> None:
+    messages = CHAT[:turns]
+    theirs = reference.apply_chat_template(
+        messages, chat_template=template, return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids, answer = encode(messages, TOKENIZER, template=template)
+    assert ids == theirs["input_ids"]
+    assert [int(said) for said in answer] == theirs["assistant_masks"]
+    text = reference.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=True)
+    assert "".join(render(messages, template=template, prompt=True)) == text
+
+
+WORDS = st.text(st.characters(exclude_categories=("Cs", "Cn")), min_size=1, max_size=20).filter(
+    lambda text: text.strip() and not text[0].isspace()
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(question=WORDS, answer=WORDS)
+def test_any_text_encodes_as_in_transformers(reference: Any, question: str, answer: str) -> None:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    theirs = reference.apply_chat_template(
+        messages, chat_template=TEMPLATE, return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids, mask = encode(messages, TOKENIZER)
+    assert ids == theirs["input_ids"]
+    assert [int(said) for said in mask] == theirs["assistant_masks"]
+
+
+def test_what_is_learned_is_the_answer_and_its_end() -> None:
+    ids, answer = encode(CHAT, TOKENIZER)
+    learned = [token for token, said in zip(ids, answer, strict=True) if said]
+    text = TOKENIZER.decode(learned, skip_special_tokens=False)
+    assert text == "A sequence that\ncannot change.<|im_end|>One that can. \u00e9\u00e0<|im_end|>"
+
+
+@given(first=st.sampled_from(["\n", "\n\nHello", " Hello", "as", "Hello"]))
+def test_training_splits_the_text_where_generation_will(first: str) -> None:
+    prompt, _ = encode(CHAT[:2], TOKENIZER, prompt=True)
+    ids, answer = encode([*CHAT[:2], {"role": "assistant", "content": first}], TOKENIZER)
+    assert ids[: len(prompt)] == prompt
+    assert answer.index(True) == len(prompt)
+
+
+def test_there_is_one_bos_even_if_the_tokenizer_would_add_another() -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    adding = tiny.tokenizer()
+    adding.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+    ids, _ = encode(CHAT, adding)
+    assert ids.count(0) == 1
+    assert ids[0] == 0
+
+
+# -- fitting ----------------------------------------------------------------------------------------------------------
+
+ROW = Conversation("r", CHAT[1:3], "chats.jsonl row 7")
+
+
+def test_a_conversation_that_fits() -> None:
+    ids, answer = encode(ROW.messages, TOKENIZER)
+    example = encode_conversation(ROW, TOKENIZER, length=len(ids) - 1)
+    assert not isinstance(example, BadRow)
+    assert example.tokens.tolist() == ids
+    assert example.answer.tolist() == answer
+    assert example.cut == 0
+
+
+def test_a_longer_one_is_cut_and_says_by_how_much() -> None:
+    ids, _ = encode(ROW.messages, TOKENIZER)
+    example = encode_conversation(ROW, TOKENIZER, length=len(ids) - 6)
+    assert not isinstance(example, BadRow)
+    assert example.tokens.tolist() == ids[:-5]
+    assert example.cut == 5
+
+
+def test_one_without_an_answer_left_is_named() -> None:
+    bad = encode_conversation(ROW, TOKENIZER, length=10)
+    assert isinstance(bad, BadRow)
+    assert str(bad).startswith("chats.jsonl row 7: no answer left in the first 11 of ")
+
+
+def test_a_preference_counts_only_the_last_answers() -> None:
+    row = Preference("p", CHAT[:4], CHAT[4], {"role": "assistant", "content": "No."}, "p.jsonl row 1")
+    pair = encode_preference(row, TOKENIZER, length=500)
+    assert not isinstance(pair, BadRow)
+    said = [TOKENIZER.decode(e.tokens[e.answer].tolist(), skip_special_tokens=False) for e in pair]
+    assert said == ["One that can. \u00e9\u00e0<|im_end|>", "No.<|im_end|>"]
+    assert [e.id for e in pair] == ["p/chosen", "p/rejected"]
+
+
+def test_a_pair_that_cutting_makes_equal_is_named() -> None:
+    row = Preference(
+        "p", CHAT[1:2], {"role": "assistant", "content": "The same."}, {"role": "assistant", "content": "The same!"}, "p row 3"
+    )
+    prompt, _ = encode(row.prompt, TOKENIZER, prompt=True)
+    bad = encode_preference(row, TOKENIZER, length=len(prompt) + 3)
+    assert isinstance(bad, BadRow)
+    assert str(bad) == f"p row 3: chosen and rejected are equal in their first {len(prompt) + 4} tokens"
+    both = encode_preference(row, TOKENIZER, length=500)
+    assert not isinstance(both, BadRow)
+    assert not np.array_equal(both[0].tokens, both[1].tokens)
+
+
+def test_a_template_that_marks_nothing_is_an_error() -> None:
+    with pytest.raises(InputError, match="marks no answer") as raised:
+        encode_conversation(ROW, TOKENIZER, length=99, template="{% for m in messages %}{{ m.content }}{% endfor %}")
+    assert "{% generation %}" in raised.value.hint
+
+
+# -- templates from elsewhere -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{% for %}", "the chat template fails"),
+        ("{{ raise_exception('roles must alternate') }}", "the chat template fails: roles must alternate"),
+        ("{{ messages.__class__.__mro__ }}", "unsafe"),
+        ("{{ ''.__class__ }}", "unsafe"),
+        ("{{ messages.append(1) }}", "unsafe"),
+        ("{{ 'a' * 1000000000 }}", "may not compute str"),
+        ("{{ 10 ** 1000 }}", "may not compute int"),
+        ("{{ '%999999999d' % 1 }}", "may not compute str"),
+        ("{{ 'a'.ljust(1000000000) }}", "unsafe"),
+        ("{{ '{:>1000000000}'.format(1) }}", "unsafe"),
+        ("{{ 'a' | center(1000000000) }}", "No filter named 'center'"),
+        ("{% for i in range(99999999) %}a{% endfor %}", "the chat template fails"),
+        ("{% for i in range(9999) %}{% for j in range(9999) %}aaaa{% endfor %}{% endfor %}", "makes more than 2,000,000"),
+        ("{# " + "a" * 100_000 + " #}", "more than 100,000"),
+        ("{{ strftime_now('%Y') }}", "undefined"),
+        ("{{ messages | tojson | int('x') + 'a' }}", "the chat template fails"),
+    ],
+)
+def test_a_template_can_do_no_harm(template: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        render(CHAT, template=template)
+
+
+def test_the_template_is_not_escaped_and_knows_json() -> None:
+    assert render([{"role": "user", "content": "<a> & é"}], template="{{ messages | tojson }}{{ 7 % 2 }}{{ 3 * 4 }}") == [
+        '[{"role": "user", "content": "<a> & é"}]112'
+    ]
+
+
+def test_our_template_is_one_file_that_jinja_reads(tmp_path: Path) -> None:
+    path = tmp_path / "chat_template.jinja"
+    path.write_text(TEMPLATE)
+    assert path.read_text() == TEMPLATE
+    assert render(CHAT[:2], prompt=True) == [
+        "<|endoftext|><|im_start|>system\nYou know Python.<|im_end|>\n"
+        "<|im_start|>user\nWhat is a tuple?<|im_end|>\n<|im_start|>assistant\n"
+    ]

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from hornbook.errors import Damaged, InputError
+from hornbook.learn import checkpoint
+from hornbook.learn.batches import Batch, Examples
+from hornbook.learn.loop import next_token, train
+from hornbook.learn.optim import Optimizer, adamw
+from hornbook.learn.schedules import cosine
+from hornbook.model.transformer import Transformer
+from tests.learn import tiny
+from tests.learn.test_batches import examples
+from tests.learn.test_optim import every_kind
+
+torch.set_num_threads(1)
+DATA = Examples(examples([5, 9, 3, 14, 6, 7, 4, 10]), length=20, groups_per_step=3, rows=1, seed=0)
+
+
+def batches(step: int) -> Sequence[Batch]:
+    return DATA.step(step)
+
+
+def go(model: Transformer, optimizer: Optimizer, *, first: int, until: int, save: Path | None = None) -> list[float]:
+    losses = []
+    for done in train(
+        model,
+        batches=batches,
+        loss=next_token,
+        optimizer=optimizer,
+        schedule=lambda step: cosine(step, 12),
+        first=first,
+        steps=until,
+    ):
+        losses.append(done.loss)
+        if save:
+            checkpoint.save(save, step=done.step, model=model, optimizer=optimizer, extra={"loss": done.loss})
+    return losses
+
+
+def everything(model: Transformer, optimizer: Optimizer) -> dict[str, torch.Tensor]:
+    return checkpoint.trainable(model) | optimizer.state()
+
+
+@every_kind
+@pytest.mark.parametrize("killed", [1, 5, 11])
+def test_resumed_is_uninterrupted(make: Callable[[Transformer], Optimizer], killed: int, tmp_path: Path) -> None:
+    whole = tiny.model(exact=False)
+    whole_optimizer = make(whole)
+    straight = go(whole, whole_optimizer, first=0, until=12)
+    half = tiny.model(exact=False)
+    first = go(half, make(half), first=0, until=killed, save=tmp_path)
+    model = tiny.model(exact=False, seed=9)
+    optimizer = make(model)
+    found, skipped = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert (found.step, skipped, found.extra) == (killed, (), {"loss": first[-1]})
+    checkpoint.restore(found, model=model, optimizer=optimizer)
+    second = go(model, optimizer, first=found.step, until=12)
+    assert first + second == straight
+    ours, theirs = everything(model, optimizer), everything(whole, whole_optimizer)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A folder with the checkpoints of steps 2 and 3."""
+    model = tiny.model(exact=False)
+    go(model, adamw(model, learning_rate=1e-2), first=0, until=3, save=tmp_path)
+    return tmp_path
+
+
+def test_the_last_two_are_kept_and_saving_gives_the_same_bytes(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert sorted(p.name for p in saved.iterdir()) == ["step-00000002", "step-00000003"]
+    again = tmp_path_factory.mktemp("again")
+    model = tiny.model(exact=False)
+    go(model, adamw(model, learning_rate=1e-2), first=0, until=3, save=again)
+    for path in sorted(saved.rglob("*")):
+        if path.is_file():
+            assert path.read_bytes() == (again / path.relative_to(saved)).read_bytes()
+
+
+PARTS = (*checkpoint.PARTS, "manifest.json")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_flipped_bit_anywhere_is_seen(saved: Path, part: str) -> None:
+    file = saved / "step-00000003" / part
+    good = file.read_bytes()
+    for place in range(0, len(good), max(1, len(good) // 25)):
+        file.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        found, skipped = checkpoint.newest(saved)
+        # White space in the manifest is the one thing that may change: then its hashes are still those of the files.
+        if found is None or found.step != 3:
+            assert found is not None
+            assert found.step == 2
+            assert len(skipped) == 1
+            assert "step-00000003" in skipped[0]
+        else:
+            assert part == "manifest.json"
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_cut_file_is_seen(saved: Path, part: str, kept: float) -> None:
+    file = saved / "step-00000003" / part
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    found, skipped = checkpoint.newest(saved)
+    assert found is not None
+    assert found.step == 2
+    assert part in skipped[0] or "manifest.json" in skipped[0]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_missing_file_is_seen(saved: Path, part: str) -> None:
+    for folder in saved.iterdir():
+        (folder / part).unlink()
+    found, skipped = checkpoint.newest(saved)
+    assert found is None
+    assert len(skipped) == 2
+    assert all(part in reason and "No such file" in reason for reason in skipped)
+
+
+def test_a_half_written_checkpoint_does_not_exist(saved: Path) -> None:
+    (saved / "step-00000003").rename(saved / ".tmp-step-00000004")
+    found, skipped = checkpoint.newest(saved)
+    assert found is not None
+    assert (found.step, skipped) == (2, ())
+    assert checkpoint.newest(saved / "nothing") == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (tiny.model(exact=False, layers=2), "'model.layers.1.*' is missing from the checkpoint"),
+        (tiny.model(exact=False, vocab=40), r"\(32, 16\) torch.float32, not \(40, 16\) torch.float32"),
+        (tiny.model(exact=True), "float32, not .* torch.float64"),
+    ],
+    ids=["layers", "vocabulary", "precision"],
+)
+def test_another_model_is_refused_and_left_alone(saved: Path, model: Transformer, words: str) -> None:
+    found, _ = checkpoint.newest(saved)
+    assert found is not None
+    before = {name: p.clone() for name, p in checkpoint.trainable(model).items()}
+    with pytest.raises(InputError, match=words):
+        checkpoint.restore(found, model=model, optimizer=adamw(model, learning_rate=1e-2))
+    assert all(torch.equal(p, before[name]) for name, p in checkpoint.trainable(model).items())
+
+
+def test_what_is_lost_between_opening_and_reading_is_an_error(saved: Path) -> None:
+    found, _ = checkpoint.newest(saved)
+    assert found is not None
+    (found.path / "optimizer.safetensors").unlink()
+    model = tiny.model(exact=False)
+    with pytest.raises(Damaged, match="optimizer.safetensors"):
+        checkpoint.restore(found, model=model, optimizer=adamw(model, learning_rate=1e-2))
+
+
+def test_only_what_learns_is_saved(tmp_path: Path) -> None:
+    model = tiny.model(exact=False)
+    model.model.embed_tokens.weight.requires_grad_(False)
+    assert "model.embed_tokens.weight" not in checkpoint.trainable(model)
+    path = checkpoint.save(tmp_path, step=0, model=model, optimizer=adamw(model, learning_rate=1.0), extra={})
+    assert path.name == "step-00000000"

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hornbook.learn import losses
+from hornbook.learn.losses import cross_entropy, dpo, sequence_log_probability
+
+torch.set_num_threads(1)
+
+
+def problem(rows: int, length: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """hidden [rows, length, 8], targets, weights, head [11, 8]."""
+    g = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(rows, length, 8, dtype=torch.float64, generator=g).requires_grad_()
+    head = torch.randn(11, 8, dtype=torch.float64, generator=g).requires_grad_()
+    targets = torch.randint(11, (rows, length), generator=g)
+    return hidden, targets, torch.randint(2, (rows, length), generator=g).float(), head
+
+
+def gradients(loss: Tensor, *of: Tensor) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, of))
+
+
+@settings(deadline=None, max_examples=25)
+@given(rows=st.integers(1, 3), length=st.integers(1, 9), chunk=st.integers(1, 30), seed=st.integers(0, 99))
+def test_chunked_cross_entropy_is_cross_entropy(rows: int, length: int, chunk: int, seed: int) -> None:
+    hidden, targets, weights, head = problem(rows, length, seed=seed)
+    each = F.cross_entropy(F.linear(hidden, head).flatten(0, 1), targets.flatten(), reduction="none")
+    plain = (each * weights.flatten()).sum() / 3
+    before, losses.CHUNK = losses.CHUNK, chunk
+    try:
+        total, count = cross_entropy(hidden, targets, weights, head=head)
+        ours = gradients(total / 3, hidden, head)
+    finally:
+        losses.CHUNK = before
+    assert count.item() == weights.sum().item()
+    torch.testing.assert_close(total / 3, plain, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(ours, gradients(plain, hidden, head), atol=1e-12, rtol=1e-12)
+
+
+def test_fractional_weights_scale_the_loss() -> None:
+    hidden, targets, _, head = problem(2, 5)
+    weights = torch.rand(2, 5, dtype=torch.float64)
+    each = F.cross_entropy(F.linear(hidden, head).flatten(0, 1), targets.flatten(), reduction="none")
+    total, count = cross_entropy(hidden, targets, weights, head=head)
+    torch.testing.assert_close(total, (each * weights.flatten()).sum())
+    torch.testing.assert_close(count, weights.sum())
+
+
+def test_a_frozen_head_gets_no_gradient_and_changes_no_other() -> None:
+    hidden, targets, weights, head = problem(2, 5)
+    free = gradients(cross_entropy(hidden, targets, weights, head=head)[0], hidden)
+    frozen = gradients(cross_entropy(hidden, targets, weights, head=head.detach())[0], hidden)
+    torch.testing.assert_close(free, frozen, atol=0, rtol=0)
+
+
+def test_nothing_to_learn_is_a_count_of_zero() -> None:
+    hidden, targets, weights, head = problem(2, 5)
+    total, count = cross_entropy(hidden, targets, weights * 0, head=head)
+    assert (total.item(), count.item()) == (0.0, 0.0)
+    assert not gradients(total, hidden)[0].any()
+
+
+def test_bf16_autocast_is_close_and_keeps_a_single_precision_sum() -> None:
+    hidden, targets, weights, head = (t.detach() for t in problem(4, 50))
+    hidden, head = hidden.float().requires_grad_(), head.float().requires_grad_()
+    exact, _ = cross_entropy(hidden, targets, weights, head=head)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = cross_entropy(hidden, targets, weights, head=head)
+    assert total.dtype == torch.float32
+    torch.testing.assert_close(total, exact, rtol=0.01, atol=0)
+    torch.testing.assert_close(gradients(total, hidden, head), gradients(exact, hidden, head), rtol=0.1, atol=0.1)
+
+
+def test_sequence_log_probability_sums_each_examples_answer() -> None:
+    hidden, targets, weights, head = problem(2, 6)
+    examples = torch.tensor([[0, 0, 0, 1, 1, 3], [2, 2, 2, 2, 3, 3]])
+    each = F.linear(hidden, head).log_softmax(-1).gather(-1, targets[..., None])[..., 0] * weights
+    plain = torch.stack([each[examples == i].sum() for i in range(4)])
+    ours = sequence_log_probability(hidden, targets, weights, head=head, examples=examples, count=4)
+    torch.testing.assert_close(ours, plain, atol=1e-12, rtol=1e-12)
+    mix = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
+    torch.testing.assert_close(gradients(ours @ mix, hidden, head), gradients(plain @ mix, hidden, head))
+
+
+def test_dpo_begins_at_ln_2_exactly() -> None:
+    chosen, rejected = torch.tensor([-3.5, -80.25]), torch.tensor([-9.0, -12.125])
+    total, count = dpo(chosen, rejected, chosen, rejected, beta=0.1)
+    assert total.item() / count.item() == torch.tensor(math.log(2)).item()
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.1, 1.0])
+def test_dpo_is_its_equation(beta: float) -> None:
+    pc, pr, rc, rr = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    pc = pc.requires_grad_()
+    total, count = dpo(pc, pr, rc, rr, beta=beta)
+    values = zip(pc.tolist(), pr.tolist(), rc.tolist(), rr.tolist(), strict=True)
+    margins = [beta * ((a - c) - (b - d)) for a, b, c, d in values]
+    equation = sum(-math.log(1 / (1 + math.exp(-m))) for m in margins)
+    assert total.item() == pytest.approx(equation, abs=1e-12)
+    assert count.item() == 5
+    slope = [-beta * (1 - 1 / (1 + math.exp(-m))) for m in margins]
+    assert gradients(total, pc)[0].tolist() == pytest.approx(slope, abs=1e-12)
