@@ -28,7 +28,7 @@ class Unhashed:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One command: its config, the function that does the work, and the kind of folder it makes (none: it only talks)."""
+    """One command: its config, the function that does the work, and what it makes (None: it only talks)."""
 
     name: str
     config: type[Any]
@@ -62,7 +62,7 @@ def build(config: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
     Raises:
         UsageError: a key that the config does not have, lacks, or whose value has the wrong type.
     """
-    hints = typing.get_type_hints(config)
+    hints = {name: hint for name, hint in typing.get_type_hints(config).items() if hint is not dataclasses.KW_ONLY}
     for key in values:
         if key not in hints:
             raise UsageError(f'{where} has no key "{key}"', hint=_suggest(key, hints))

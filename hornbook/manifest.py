@@ -39,8 +39,8 @@ _SHELL = (
 
 
 def canonical(value: Any) -> bytes:
-    """JSON with sorted keys and no white space: the form in which things are hashed."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """JSON without white space: the form in which things are hashed. Order counts, as it does in a recipe."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest(value: Any) -> str:
@@ -74,7 +74,7 @@ class Manifest:
     format: int = FORMAT
 
     def write(self, folder: Path) -> None:
-        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -207,7 +207,7 @@ def code_version(module: str) -> str:
             source = _source(name)
             seen[name] = hashlib.sha256(source).hexdigest()
             todo += _imported(source)
-    return digest(seen)[:16]
+    return digest(dict(sorted(seen.items())))[:16]
 
 
 def _source(module: str) -> bytes:

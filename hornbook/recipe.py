@@ -73,7 +73,7 @@ def _set(values: dict[str, Any], setting: str) -> None:
     """Apply one `table.key=value`; a value that is no TOML is a text."""
     name, equals, text = setting.partition("=")
     if not equals:
-        raise UsageError(f"--set {setting} has no =", hint="--set pretrain.steps=100")
+        raise UsageError(f"--set {setting} has no =", hint="--set pretrain.depth=2")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -144,6 +144,12 @@ def _refer(table: Table, field: str, value: Any, done: Mapping[str, Path], table
             f'{table.where} key "{field}": [{value}] makes nothing that is there yet',
             hint=f"move [{value}] above [{table.name}]",
         )
+    if isinstance(value, str) and not Path(value).exists():
+        close = difflib.get_close_matches(value, done, n=1)
+        raise UsageError(
+            f'{table.where} key "{field}": there is no table, file or folder "{value}"',
+            hint=f'did you mean "{close[0]}"?' if close else f"tables above it: {', '.join(done) or 'none'}",
+        )
     return value
 
 
@@ -190,6 +196,18 @@ def _replace(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def find_inputs(stage: Stage, config: Any, runs: Path) -> Any:
+    """The config with runs that were given by name replaced by their folders."""
+
+    def find(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {label: find(inner) for label, inner in value.items()}
+        return find_run(runs, value) if isinstance(value, Path) and not value.exists() else value
+
+    fields = marks(stage.config, Takes)
+    return dataclasses.replace(config, **{field: find(getattr(config, field)) for field in fields})
+
+
 def find_run(runs: Path, name: Path) -> Path:
     """A run by its folder, its name, a recipe's table (`demo/align`) or the start of its name, if only one starts so.
 
@@ -201,13 +219,13 @@ def find_run(runs: Path, name: Path) -> Path:
     recipe, _, table = str(name).partition("/")
     made = runs / f"{recipe}.json"
     if table and made.is_file() and table in (tables := json.loads(made.read_text())):
-        return runs / tables[table]
+        return runs / str(tables[table])
     found = sorted(path.parent for path in runs.glob(f"{name}*/manifest.json"))
     if len(found) != 1:
         what = (
             f"several runs start with {name}: {', '.join(path.name for path in found)}"
             if found
-            else f"there is no run {name} in {runs}"
+            else f"there is no file or folder {name}, and no run of that name in {runs}"
         )
         raise UsageError(what, hint="`hornbook runs` lists the runs there are")
     read_manifest(found[0])

@@ -386,7 +386,7 @@ _instants = 0
 
 
 def instant() -> None:
-    """A point between two effects on disk, where a crash test can end the process (HORNBOOK_CRASH_AT=n: at the n-th)."""
+    """A point between two effects on disk; a crash test ends the process at the n-th (HORNBOOK_CRASH_AT=n)."""
     global _instants
     _instants += 1
     if os.environ.get("HORNBOOK_CRASH_AT") == str(_instants):

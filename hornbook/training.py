@@ -1,9 +1,8 @@
-"""What the stages that train have in common: opening a model, the body of the training loop, and saving what it made."""
+"""What stages that train have in common: opening a model, the body of the training loop, saving what it made."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,21 +15,21 @@ from tokenizers import Tokenizer
 from hornbook.errors import InputError, UsageError
 from hornbook.learn import checkpoint
 from hornbook.learn.batches import Batch
-from hornbook.learn.chat import SPECIAL, TEMPLATE, BadRow, sift
+from hornbook.learn.chat import SPECIAL, TEMPLATE
 from hornbook.learn.loop import Loss, Step, train
 from hornbook.learn.optim import Optimizer, adamw, muon
+from hornbook.learn.rows import BadRow, sift
 from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.manifest import Input
 from hornbook.model import lora
 from hornbook.model.transformer import Transformer
-from hornbook.model.weights import load_model, save_model
+from hornbook.model.weights import TOKENIZER_FILES, copy_files, load_model, save_model
 from hornbook.run import Run
 from hornbook.text import bpe
 from hornbook.text.document import held_out
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "bf16", "fp32"]
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 HELD_OUT = 0.05
 """Fraction of the rows of a plain file that is kept for evaluation."""
 SAVE_EVERY = 30.0
@@ -42,7 +41,8 @@ class _Identified(Protocol):
     def id(self) -> str: ...
 
 
-T = TypeVar("T", bound=_Identified)
+T = TypeVar("T")
+Row = TypeVar("Row", bound=_Identified)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ class Lora:
     """Rank."""
     alpha: float = 16.0
     """Scale, divided by the rank."""
-    targets: tuple[str, ...] = ("all-linear",)
-    """Projections, such as q_proj, or "attention" or "all-linear"."""
+    targets: tuple[str, ...] = lora.ALL_LINEAR
+    """Projections to adapt."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,13 @@ class Opened:
         return frozenset({self.separator, *(int(end) for end in ends if end is not None)})
 
 
-def open_model(source: Input, *, device: torch.device, keep_adapter: bool = False) -> Opened:
-    """The model of a run or of a Hugging Face folder; an adapter is put on its base and, by default, merged into it."""
+def open_model(source: Input, *, device: torch.device) -> Opened:
+    """The model of a run or of a Hugging Face folder; an adapter is put on its base and merged into it."""
     folder = source.folder()
     if (folder / "adapter_config.json").is_file():
         model = open_model(base_of(source), device=device).model
         lora.load_adapter(model, folder)
-        if not keep_adapter:
-            lora.merge(model)
+        lora.merge(model)
     else:
         model = load_model(folder).to(device)
     template = folder / "chat_template.jinja"
@@ -107,11 +106,15 @@ def base_of(source: Input) -> Input:
     named = json.loads(source.file("adapter_config.json").read_bytes()).get("base_model_name_or_path") or ""
     beside = source.path.parent / named
     if not named or not (beside.is_dir() or Path(named).is_dir()):
-        raise InputError(f"{source.path}: its base {named!r} is not there", hint="the adapter's base must lie beside it")
+        raise InputError(
+            f"{source.path}: its base {named!r} is not there", hint="the adapter's base must lie beside it"
+        )
     base = Input(beside if beside.is_dir() else Path(named))
     promised = source.manifest.inputs.get("base", {}).get("contents") if source.manifest else None
     if promised and promised != base.contents:
-        raise InputError(f"{base.path} is not the base that {source.name} was trained on", hint="make the adapter again")
+        raise InputError(
+            f"{base.path} is not the base that {source.name} was trained on", hint="make the adapter again"
+        )
     return base
 
 
@@ -146,7 +149,7 @@ def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype | N
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def prepare(model: Transformer, options: Lora | None, *, seed: int) -> None:
@@ -155,14 +158,22 @@ def prepare(model: Transformer, options: Lora | None, *, seed: int) -> None:
         lora.attach(model, r=options.r, alpha=options.alpha, targets=options.targets, seed=seed)
 
 
-def make_optimizer(model: Transformer, kind: Literal["muon", "adamw"], *, learning_rate: float, decay: float) -> Optimizer:
-    """AdamW; or Muon for the hidden matrices, whose rate is `learning_rate` times the ratio that suits both."""
+OptimizerName = Literal["muon", "adamw"]
+MUON_RATIO = 20 / 3
+"""Muon's rate for the matrices, for a rate of 1 for everything else."""
+
+
+def make_optimizer(model: Transformer, kind: OptimizerName, *, learning_rate: float, decay: float = 0.0) -> Optimizer:
+    """AdamW; or Muon for the hidden matrices with AdamW for the rest.
+
+    Raises:
+        UsageError: Muon for an adapter, whose factors it would orthogonalize one by one.
+    """
     if kind == "adamw":
         return adamw(model, learning_rate=learning_rate, decay=decay)
+    if lora.adapted(model):
+        raise UsageError("Muon does not suit low-rank adapters", hint='optimizer = "adamw"')
     return muon(model, learning_rate=learning_rate, matrix_learning_rate=MUON_RATIO * learning_rate, decay=decay)
-
-
-MUON_RATIO = 5.0
 
 
 def fit(
@@ -210,7 +221,10 @@ def fit(
             bar.advance()
     rows = run.recorded()
     run.result(before=_metrics(rows[0]), after=_metrics(rows[-1]), steps=steps)
-    run.result(parameters=sum(p.numel() for p in model.parameters()), trainable=sum(p.numel() for p in optimizer.named.values()))
+    run.result(
+        parameters=sum(p.numel() for p in model.parameters()),
+        trainable=sum(p.numel() for p in optimizer.named.values()),
+    )
     run.result(tokens=sum(row.get("tokens", 0) for row in rows))
 
 
@@ -244,17 +258,23 @@ def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in row.items() if key != "step"}
 
 
-def save(run: Run, model: Transformer, *, tokenizer_folder: Path, base: str | None = None, chat: bool = False) -> None:
-    """Write what was trained: a Hugging Face folder or, where only an adapter was, a PEFT folder that names its base."""
-    for name in TOKENIZER_FILES:
-        if (tokenizer_folder / name).is_file():
-            shutil.copyfile(tokenizer_folder / name, run.out / name)
+def save(
+    run: Run, model: Transformer, *, tokenizer: Tokenizer, folder: Path, base: str | None = None, chat: bool = False
+) -> None:
+    """Write what was trained: a Hugging Face folder or, where only an adapter was, a PEFT folder that names its base.
+
+    `folder` holds the tokenizer's files and, of a chat model, the template.
+    """
+    if base is not None and lora.adapted(model):
+        lora.save_adapter(model, run.out, base_name=run.input(base).name)
+        copy_files(folder, run.out, TOKENIZER_FILES)
+    else:
+        end = bpe.separator_id(tokenizer, folder)
+        turn_end = tokenizer.token_to_id(bpe.TURN_END)
+        eos = [turn_end, end] if chat and turn_end is not None else [end]
+        save_model(run.out, model, tokenizer=folder, bos=end, eos=eos, pad=tokenizer.token_to_id(bpe.PAD))
     if chat and not (run.out / "chat_template.jinja").exists():
         (run.out / "chat_template.jinja").write_text(TEMPLATE)
-    if base is not None and lora.is_attached(model):
-        lora.save_adapter(model, run.out, base_name=run.input(base).name)
-    else:
-        save_model(run.out, model)
 
 
 class Rows:
@@ -264,13 +284,19 @@ class Rows:
         self._run, self._bad_rows = run, bad_rows
         self._bad: list[BadRow] = []
 
-    def read(self, source: Input, stem: str, reader: Callable[[Path], Iterable[T | BadRow]]) -> tuple[list[T], list[T]]:
+    def read(
+        self, source: Input, stem: str, reader: Callable[[Path], Iterable[Row | BadRow]]
+    ) -> tuple[list[Row], list[Row]]:
         """Training and held-out rows: of a run, its two files; of one JSONL file, held out by hash of the row's id."""
         if source.path.is_file():
             rows = self.sift(reader(source.path))
             held = [held_out(row.id, fraction=HELD_OUT, seed=0) for row in rows]
-            return [r for r, h in zip(rows, held, strict=True) if not h], [r for r, h in zip(rows, held, strict=True) if h]
-        return self.sift(reader(source.file(f"{stem}.train.jsonl"))), self.sift(reader(source.file(f"{stem}.valid.jsonl")))
+            return [r for r, h in zip(rows, held, strict=True) if not h], [
+                r for r, h in zip(rows, held, strict=True) if h
+            ]
+        return self.sift(reader(source.file(f"{stem}.train.jsonl"))), self.sift(
+            reader(source.file(f"{stem}.valid.jsonl"))
+        )
 
     def sift(self, rows: Iterable[T | BadRow]) -> list[T]:
         """The good rows; a bad one ends the run or is set aside, as the config says."""
@@ -287,4 +313,6 @@ class Rows:
         rows_cut = sum(1 for tokens in cut if tokens)
         if rows_cut:
             self._run.say(f"{rows_cut} of {len(cut)} conversations were cut, by {sum(cut):,} tokens in all")
-        self._run.count(conversations=len(cut), rows_set_aside=len(self._bad), conversations_cut=rows_cut, tokens_cut=sum(cut))
+        self._run.count(
+            conversations=len(cut), rows_set_aside=len(self._bad), conversations_cut=rows_cut, tokens_cut=sum(cut)
+        )

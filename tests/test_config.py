@@ -52,8 +52,16 @@ def test_marks_name_the_fields_that_carry_them() -> None:
     [
         ({"tokens": "x", "dept": 2}, 'r: [t] has no key "dept"', 'did you mean "depth"?'),
         ({"depth": 2}, 'r: [t] needs the key "tokens"', 'tokens = "..."'),
-        ({"tokens": "x", "depth": "four"}, "r: [t] key \"depth\" is 'four', which is a text", "it takes a whole number"),
-        ({"tokens": "x", "depth": True}, 'r: [t] key "depth" is True, which is true or false', "it takes a whole number"),
+        (
+            {"tokens": "x", "depth": "four"},
+            "r: [t] key \"depth\" is 'four', which is a text",
+            "it takes a whole number",
+        ),
+        (
+            {"tokens": "x", "depth": True},
+            'r: [t] key "depth" is True, which is true or false',
+            "it takes a whole number",
+        ),
         ({"tokens": "x", "depth": 1.5}, 'r: [t] key "depth" is 1.5, which is a number', "it takes a whole number"),
         ({"tokens": "x", "kind": "c"}, "r: [t] key \"kind\": 'c' is none of 'a', 'b'", ""),
         ({"tokens": "x", "names": "n"}, "r: [t] key \"names\" is 'n', which is a text", "it takes a list"),

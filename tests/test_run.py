@@ -214,7 +214,15 @@ def test_the_code_version_covers_what_a_stage_can_reach() -> None:
 def test_sigterm_ends_a_command_with_75(corpus: Path, tmp_path: Path) -> None:
     rows = [json.dumps({"text": f"Row {n} has words of its own, and some that all rows have."}) for n in range(200_000)]
     (tmp_path / "many.jsonl").write_text("\n".join(rows))
-    command = [sys.executable, "-m", "hornbook", "crawl", str(tmp_path / "many.jsonl"), "--runs", str(tmp_path / "runs")]
+    command = [
+        sys.executable,
+        "-m",
+        "hornbook",
+        "crawl",
+        str(tmp_path / "many.jsonl"),
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
     crawl = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     command = [sys.executable, "-m", "hornbook", "curate", "--crawl", crawl, "--runs", str(tmp_path / "runs")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,7 +19,8 @@ POSITIONS = 8192
 CHUNK = 1024
 """Positions whose logits exist at one time."""
 
-Sequences = Sequence[tuple[Sequence[int], Sequence[bool]]]
+Tokens = Sequence[int] | npt.NDArray[np.integer[npt.NBitBase]] | npt.NDArray[np.int64]
+Sequences = Sequence[tuple[Tokens, Sequence[bool] | npt.NDArray[np.bool_]]]
 """Token ids, and which of them are scored (never the first, which nothing predicts)."""
 
 
@@ -60,7 +63,7 @@ def log_likelihoods(
 
 def bits_per_byte(
     model: Transformer,
-    documents: Iterable[tuple[Sequence[int], int]],
+    documents: Iterable[tuple[Tokens, int]],
     *,
     separator: int,
     context: int,
@@ -72,7 +75,8 @@ def bits_per_byte(
     Each is read as separator + document in windows of `context` positions that do not overlap: every token of the
     document is predicted exactly once, the separator never.
     """
-    windows, size = [], 0
+    windows: list[tuple[Tokens, Sequence[bool]]] = []
+    size = 0
     for tokens, length in documents:
         windows += list(_windows(tokens, separator, context))
         size += length
@@ -92,7 +96,7 @@ def evaluating(model: Transformer, *, autocast: torch.dtype | None = None) -> It
         model.train(training)
 
 
-def _windows(tokens: Sequence[int], separator: int, context: int) -> Iterator[tuple[list[int], list[bool]]]:
+def _windows(tokens: Tokens, separator: int, context: int) -> Iterator[tuple[list[int], list[bool]]]:
     ids = [int(token) for token in tokens]
     ids = ids if ids[:1] == [separator] else [separator, *ids]
     for start in range(0, len(ids) - 1, context):

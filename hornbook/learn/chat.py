@@ -62,13 +62,17 @@ class _Generation(Extension):
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Templates come from the network: no code, no clock, no strings or numbers that grow without end."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        numbers = isinstance(left, int) and isinstance(right, int) and abs(right) < 1000
-        if not numbers or operator == "**":
+        numbers = isinstance(left, int) and isinstance(right, int) and abs(right) < 1000 and operator != "**"
+        joined = operator == "+" and isinstance(left, str) and isinstance(right, str)
+        if not numbers and not (joined and len(left) + len(right) <= LONGEST_TEXT):
             raise TemplateError(f"a template may not compute {type(left).__name__} {operator} {type(right).__name__}")
         return super().call_binop(context, operator, left, right)
+
+    def wrap_str_format(self, value: Any) -> None:
+        """None: `str.format` is an attribute like any other, and not a safe one."""
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return attr not in _WIDENING and super().is_safe_attribute(obj, attr, value)

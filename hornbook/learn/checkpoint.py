@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hornbook.errors import Damaged, InputError
 from hornbook.learn.optim import Optimizer
+from hornbook.model.lora import trainable
 
 PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
 
@@ -88,11 +89,6 @@ def restore(checkpoint: Checkpoint, *, model: nn.Module, optimizer: Optimizer) -
         parameter.data.copy_(saved[name])
 
 
-def trainable(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters that learn, by name: all of them, or an adapter's."""
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-
-
 def _all(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
@@ -125,7 +121,7 @@ def _check(path: Path, name: str, saved: Tensor, parameter: Tensor) -> None:
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.errors import InputError
+from hornbook.model.lora import trainable
 
 Named = tuple[str, nn.Parameter]
 
@@ -124,7 +125,6 @@ def _adamw(
 def _split(model: nn.Module) -> tuple[list[Named], list[Named]]:
     """Trainable parameters as (matrices, everything else: norms, biases, embeddings)."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [(name, p) for name, p in trainable if p.ndim == 2 and id(p) not in embeddings]
-    kept = {id(p) for _, p in matrices}
-    return matrices, [(name, p) for name, p in trainable if id(p) not in kept]
+    matrices = {name: p for name, p in trainable(model).items() if p.ndim == 2 and id(p) not in embeddings}
+    rest = {name: p for name, p in trainable(model).items() if name not in matrices}
+    return list(matrices.items()), list(rest.items())

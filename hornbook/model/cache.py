@@ -1,13 +1,15 @@
 """Keys and values of the tokens already seen, so that decoding costs one token a step.
 
-Rows may hold different numbers of tokens. A slot's index is its token's position: what lies at or after a row's length is
-free and gets overwritten, so prompts are padded on the right and nothing has to be shifted.
+Rows may hold different numbers of tokens. A slot's index is its token's position: what lies at or after a row's length
+is free and gets overwritten, so prompts are padded on the right and nothing has to be shifted.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from hornbook.model.attention import causal_mask
 
 
 class LayerCache:
@@ -19,7 +21,7 @@ class LayerCache:
         self.values: Tensor | None = None
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store [B, K, T, C] after what each row holds; return all slots up to the longest row's new end, [B, K, S, C]."""
+        """Store [B, K, T, C] after what each row holds; all slots up to the longest row's new end, [B, K, S, C]."""
         if self.keys is None or self.values is None:
             shape = (*key.shape[:2], self.cache.capacity, key.shape[3])
             self.keys, self.values = key.new_zeros(shape), value.new_zeros(shape)
@@ -55,10 +57,7 @@ class Cache:
         plain = self.even and (self.longest == 0 or length == 1)
         if plain and (window is None or end <= window):
             return None
-        distance = positions[..., :, None] - torch.arange(end, device=positions.device)
-        visible = distance >= 0
-        if window is not None:
-            visible &= distance < window
+        visible = causal_mask(positions, torch.arange(end, device=positions.device), window)
         return visible.view(-1, 1, length, end)
 
     def store(self, slots: Tensor, new: Tensor) -> None:

@@ -27,7 +27,7 @@ def non_embedding_parameters(architecture: Architecture) -> int:
 def training_flops(architecture: Architecture, *, length: int) -> int:
     """Floating-point operations to train on one token of rows of `length`: 6 N + 12 layers heads head_dim length.
 
-    N: parameters of matrix products, so the head counts and the embedding does not (PaLM, arXiv 2204.02311, appendix B).
+    N: parameters of matrix products: the head counts, the embedding does not (PaLM, arXiv 2204.02311, appendix B).
     """
     head = architecture.vocab_size * architecture.hidden_size
     attention = architecture.num_hidden_layers * architecture.num_attention_heads * architecture.head_dim * length

@@ -1,7 +1,7 @@
 """Model families: what Hugging Face's `config.json` calls them, and what of the decoder they use.
 
-A family is a frozen value; a new one is one more value in FAMILIES and one more row in its table test. The families here name
-their weights as the decoder does, so no family needs a name map yet.
+A family is a frozen value; a new one is one more value in FAMILIES and one more row in its table test. The families
+here name their weights as the decoder does, so no family needs a name map yet.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def family_of(architecture: Architecture) -> Family:
 def to_config(architecture: Architecture) -> dict[str, Any]:
     """The `config.json` that transformers 4 and 5 read.
 
-    The rotary base is written in the old form (`rope_theta`, `rope_scaling`): transformers 5 reads both forms, older readers
-    silently fall back to 10000 on the new one.
+    The rotary base is written in the old form (`rope_theta`, `rope_scaling`): transformers 5 reads both forms, older
+    readers silently fall back to 10000 on the new one.
     """
     family = family_of(architecture)
     config = {name: getattr(architecture, name) for name in COPIED}
@@ -92,7 +92,7 @@ def scaling_to_config(scaling: RopeScaling | None) -> dict[str, Any] | None:
 
 
 def from_config(config: Config, *, where: str = "config.json") -> Architecture:
-    """The Architecture that a `config.json` describes. Raises InputError naming the key that is missing or not supported."""
+    """The Architecture of a `config.json`. Raises InputError naming a key that is not as it should be."""
     family = family_named(config.get("model_type"), where)
     refuse(config, where)
     rope = rope_of(config)
@@ -139,7 +139,7 @@ def window_of(config: Config, family: Family, where: str) -> int | None:
 
 
 def rope_of(config: Config) -> dict[str, Any]:
-    """The rotary settings in one dict: transformers 5's `rope_parameters`, else `rope_scaling` and a top-level `rope_theta`."""
+    """The rotary settings in one dict: transformers 5's `rope_parameters`, else `rope_scaling` beside `rope_theta`."""
     nested = config.get("rope_parameters") or config.get("rope_scaling") or {}
     top = {"rope_theta": config["rope_theta"]} if config.get("rope_theta") is not None else {}
     return top | (dict(nested) if isinstance(nested, Mapping) else {"rope_type": nested})
@@ -172,6 +172,6 @@ def whole(config: Config, key: str, where: str, *, default: int | None = None) -
 def number(config: Config, key: str, where: str, *, default: float | None = None) -> float:
     value = config.get(key)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise InputError(f"{where}: {key} = {value!r} must be a number above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
+        raise InputError(f"{where}: {key} = {value!r} must be a number above 0, below 1e30")
     return float(value)

@@ -1,7 +1,7 @@
 """LoRA: W = W0 + (alpha / r) B A, with W0 frozen (Hu et al., arXiv 2106.09685, eq. 3).
 
-An adapted projection keeps the names of its frozen tensors (`...q_proj.weight`) and adds PEFT's (`...q_proj.lora_A.weight`), so
-PEFT's file is our state dict behind a prefix, and a plain model's names never change.
+An adapted projection keeps the names of its frozen tensors (`...q_proj.weight`) and adds PEFT's
+(`...q_proj.lora_A.weight`), so PEFT's file is our state dict behind a prefix, and a plain model's names never change.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 class LoraLinear(nn.Module):
-    """x -> W0 x + bias + scale * B A x; A [r, in], B [out, r]. Takes over the tensors of the projection it stands for."""
+    """x -> W0 x + bias + scale B A x; A [r, in], B [out, r]. Takes over the tensors of the projection it replaces."""
 
     def __init__(self, base: nn.Linear, *, r: int, alpha: float, scale: float) -> None:
         super().__init__()
         self.weight, self.bias = base.weight, base.bias
         self.alpha, self.scale, self.enabled = alpha, scale, True
         device = base.weight.device
-        self.lora_A = nn.utils.skip_init(nn.Linear, base.in_features, r, bias=False, device=device)
-        self.lora_B = nn.utils.skip_init(nn.Linear, r, base.out_features, bias=False, device=device)
+        self.lora_A = nn.Linear(base.in_features, r, bias=False, device="meta").to_empty(device=device)
+        self.lora_B = nn.Linear(r, base.out_features, bias=False, device="meta").to_empty(device=device)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.linear(x, self.weight, self.bias)
         if not self.enabled:
             return out
         down = self.lora_A(x.to(self.lora_A.weight.dtype))
-        return out + self.lora_B(down * self.scale).to(out.dtype)
+        update: Tensor = self.lora_B(down * self.scale)
+        return out + update.to(out.dtype)
 
     def merged(self) -> nn.Linear:
         """The plain projection with the update added in, computed in float32."""
@@ -57,8 +58,8 @@ class LoraLinear(nn.Module):
 def attach(model: Transformer, *, r: int, alpha: float, targets: str | Sequence[str], seed: int) -> None:
     """Freeze the model and put adapters of rank `r` on its projections; the output does not change yet (B = 0).
 
-    targets: "attention", "all-linear", or names, each a projection or the end of its path; one that matches nothing is an
-    InputError. A is uniform in +-1/sqrt(in) as in PEFT, a function of (seed, name).
+    targets: "attention", "all-linear", or names, each a projection or the end of its path. Raises InputError for one
+    that matches nothing. A is uniform in +-1/sqrt(in) as in PEFT, a function of (seed, name).
     """
     if r < 1:
         raise InputError(f"lora: r = {r} must be at least 1")
@@ -86,13 +87,15 @@ def adapt(model: Transformer, names: Sequence[str], *, r: int, alpha: float, sca
 def match(model: Transformer, targets: str | Sequence[str]) -> list[str]:
     """Paths of the projections that `targets` mean, in the model's order."""
     wanted = PRESETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
+    if not wanted:
+        raise InputError("lora: no targets named")
     kinds = (nn.Linear, LoraLinear)
     names = [n for n, m in model.named_modules() if isinstance(m, kinds) and n.startswith("model.layers.")]
     names = [name for name in names if not name.endswith((".lora_A", ".lora_B"))]
     for target in wanted:
         if not any(ends(name, target) for name in names):
-            known = ", ".join((*PRESETS, *ALL_LINEAR))
-            raise InputError(f"lora: target {target!r} matches no projection of the model", hint=f"known targets: {known}")
+            hint = f"known targets: {', '.join((*PRESETS, *ALL_LINEAR))}"
+            raise InputError(f"lora: target {target!r} matches no projection of the model", hint=hint)
     return [name for name in names if any(ends(name, target) for target in wanted)]
 
 
@@ -166,7 +169,7 @@ def target_names(model: Transformer) -> list[str]:
 
 
 def load_adapter(model: Transformer, folder: Path) -> None:
-    """Attach a LoRA adapter from PEFT's folder, ours or theirs. Raises InputError naming the key or tensor that does not fit."""
+    """Attach a LoRA from PEFT's folder, ours or theirs. Raises InputError naming a key or tensor that is wrong."""
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder}: not an adapter folder, it has no {CONFIG}")
     config = read_json(inside(folder, CONFIG))
@@ -182,8 +185,10 @@ def load_adapter(model: Transformer, folder: Path) -> None:
 def targets_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | list[str]:
     """Targets by name or preset as the config has them; where it has a pattern, what the file holds."""
     targets = config.get("target_modules")
-    if isinstance(targets, list) or targets in PRESETS:
-        return targets  # type: ignore[return-value]
+    if isinstance(targets, list):
+        return [str(target) for target in targets]
+    if isinstance(targets, str) and targets in PRESETS:
+        return targets
     ending = ".lora_A.weight"
     return [name.removeprefix(PREFIX).removesuffix(ending) for name in tensors if name.endswith(ending)]
 

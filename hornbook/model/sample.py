@@ -1,7 +1,7 @@
 """Decoding: a batch of prompts, one new token a step, keys and values kept.
 
-Randomness is a function of (seed, prompt index, step), never a running stream: which prompts share a batch, and which of them
-end early, changes no draw.
+Randomness is a function of (seed, prompt index, step), never a running stream: which prompts share a batch, and which
+of them end early, changes no draw.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def generate(
 ) -> Iterator[list[int | None]]:
     """One list a step: each prompt's next token, None once the prompt's completion has ended.
 
-    A completion ends with a token of `stop` (which is yielded), after `max_new_tokens`, or where the model's positions end.
+    A completion ends with a token of `stop` (which is yielded), after `max_new_tokens`, or where positions run out.
     temperature 0 is greedy. indices name the prompts for the randomness; None: 0, 1, 2, ...
     Raises InputError for an empty or too long prompt or a token outside the vocabulary.
     """
@@ -131,19 +131,19 @@ def prefill(model: Transformer, prompts: Sequence[Sequence[int]], *, capacity: i
 def advance(model: Transformer, cache: Cache, tokens: Sequence[int]) -> Tensor:
     """One token a row through the model: logits [B, V]."""
     batch = torch.tensor(tokens, device=cache.lengths.device)[:, None]
-    return model(batch, cache=cache)[:, -1]
+    return model.head(model.hidden(batch, cache=cache)[:, -1])
 
 
 @torch.inference_mode()
 def pick(logits: Tensor, *, temperature: float, top_p: float, draws: Sequence[float]) -> list[int]:
-    """One token a row of logits [B, V]: the best (temperature 0), else where `draws` in [0, 1) fall in the distribution.
+    """One token a row of logits [B, V]: the best (temperature 0), else where its draw in [0, 1) falls.
 
     Nucleus sampling (arXiv 1904.09751): only the smallest set of best tokens whose probability reaches `top_p`.
     """
     if temperature == 0:
         return [int(token) for token in logits.argmax(-1)]
     probabilities = (logits.double() / temperature).softmax(-1)
-    ordered, tokens = probabilities.sort(-1, descending=True, stable=True)
+    ordered, tokens = probabilities.sort(stable=True, dim=-1, descending=True)
     before = ordered.cumsum(-1) - ordered
     kept = ordered.masked_fill(before >= top_p, 0.0).cumsum(-1)
     marks = torch.tensor(draws, dtype=kept.dtype, device=kept.device)[:, None] * kept[:, -1:]

@@ -1,6 +1,6 @@
 """The decoder: one pre-norm Transformer, of which every family is a value (`families.py`).
 
-Shapes: B rows, T tokens, S keys, D hidden size, H query heads, K key/value heads, G = H / K, C head size, V vocabulary.
+Shapes: B rows, T tokens, S keys, D hidden size, H query heads, K key/value heads, C head size, V vocabulary.
 Module names are Hugging Face's Llama names, so that a state dict here is a `model.safetensors` there.
 The transformer knows no adapters, no losses and no files.
 """
@@ -16,10 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hornbook.errors import InputError
+from hornbook.model.attention import attend, attend_by_matmul, compute_dtype, plan_attention, row_mask
 from hornbook.model.cache import Cache, LayerCache
-
-MATMUL_ATTENTION_LIMIT = 512
-"""Up to this many keys a CPU attends by two matrix products: faster there than SDPA (docs/decisions.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +55,12 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name in SIZES:
-            if getattr(self, name) < 1:
-                raise InputError(f"architecture: {name} = {getattr(self, name)} must be at least 1")
+            if not 1 <= getattr(self, name) <= LARGEST:
+                raise InputError(f"architecture: {name} = {getattr(self, name)} must be at least 1, at most {LARGEST}")
+        if self.num_attention_heads * self.head_dim > LARGEST:
+            raise InputError(f"architecture: num_attention_heads * head_dim must be at most {LARGEST}")
+        if self.sliding_window is not None and self.sliding_window < 1:
+            raise InputError(f"architecture: sliding_window = {self.sliding_window} must be at least 1")
         if self.num_attention_heads % self.num_key_value_heads:
             raise InputError(
                 f"architecture: num_attention_heads = {self.num_attention_heads} is not a multiple of "
@@ -78,6 +80,8 @@ SIZES = (
     "head_dim",
     "max_position_embeddings",
 )
+LARGEST = 2**24
+"""No size is larger: a foreign config must not make products overflow."""
 
 
 def inverse_frequencies(architecture: Architecture, *, device: torch.device) -> Tensor:
@@ -107,32 +111,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
-def causal_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
-    """bool, True = visible: a query position [..., T] sees key positions [S] up to itself and inside the window."""
-    distance = queries[..., :, None] - keys
-    visible = distance >= 0
-    return visible if window is None else visible & (distance < window)
-
-
-def row_mask(tokens: Tensor, documents: Tensor | None, window: int | None) -> Tensor | None:
-    """bool[B or 1, 1, T, T], or None where plain causal attention says the same."""
-    length = tokens.shape[1]
-    one_document = documents is None or bool((documents == documents[:, :1]).all())
-    if one_document and (window is None or length <= window):
-        return None
-    positions = torch.arange(length, device=tokens.device)
-    mask = causal_mask(positions, positions, window)[None]
-    if documents is not None and not one_document:
-        mask = mask & (documents[:, :, None] == documents[:, None, :])
-    return mask[:, None]
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """What matrix products work in here: autocast's type where it is on, else the type of `x`."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What every layer of one forward pass shares."""
@@ -145,45 +123,8 @@ class Context:
     by_matmul: bool
 
 
-def plan_attention(mask: Tensor | None, *, queries: int, keys: int, like: Tensor) -> tuple[Tensor | None, bool]:
-    """(mask in the form the attention wants, whether by matmul). A choice by shape alone, so that training, scoring
-    and reference passes over the same rows use the same arithmetic."""
-    if like.device.type != "cpu" or keys > MATMUL_ATTENTION_LIMIT:
-        return mask, False
-    if mask is None and queries > 1:
-        mask = torch.ones(1, 1, queries, keys, dtype=torch.bool).tril()
-    if mask is None:
-        return None, True
-    return torch.zeros(mask.shape, dtype=compute_dtype(like)).masked_fill_(~mask, -math.inf), True
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(Q K' / sqrt(C)) V: query [B, H, T, C], key and value [B, K, S, C] -> [B, H, T, C].
-
-    mask: bool, True = visible, [B or 1, 1, T, S]; None is causal with T = S, or T = 1 that sees every key.
-    """
-    causal = mask is None and query.shape[2] > 1
-    grouped = query.shape[1] != key.shape[1]
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
-
-
-def attend_by_matmul(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """`attend` written out, the heads of a group folded together so that keys and values are never repeated.
-
-    bias: 0 where visible, -inf elsewhere, [B or 1, 1, T, S]; None: every key is visible.
-    """
-    rows, heads, length, size = query.shape
-    groups, keys = key.shape[1:3]
-    grouped = (query * size**-0.5).reshape(rows, groups, -1, size)
-    scores = grouped @ key.transpose(-1, -2)
-    if bias is not None:
-        # In place: the product's own gradient needs no scores, and a pass over them costs as much as the product.
-        scores = scores.view(rows, groups, -1, length, keys).add_(bias[:, :, None]).view(scores.shape)
-    return (scores.softmax(-1) @ value).view(rows, heads, length, size)
-
-
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467), in the weight's type, out in the type of matrix products."""
+    """x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467); the result is in the type of matrix products."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -191,7 +132,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
+        out: Tensor = F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
         # One cast here instead of one in each projection that reads it.
         return out.to(compute_dtype(out))
 
@@ -285,8 +226,8 @@ class Transformer(nn.Module):
     def hidden(self, tokens: Tensor, *, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """int64[B, T] -> [B, T, D], after the last norm.
 
-        documents, int64[B, T]: a token sees only earlier tokens of the same id; None is one document a row. Padding on the
-        right needs no mask: no real token sees it. With a cache the rows go on from what it holds, which then grows.
+        documents, int64[B, T]: a token sees only earlier tokens of the same id; None is one document a row. Padding on
+        the right needs no mask: no real token sees it. With a cache the rows go on from what it holds, which grows.
         """
         if cache is not None and documents is not None:
             raise ValueError("a cached row holds one document")
@@ -333,8 +274,8 @@ def fill(name: str, tensor: Tensor, *, seed: int, layers: int) -> None:
         return
     residual = name.endswith(("o_proj.weight", "down_proj.weight"))
     generator = torch.Generator().manual_seed(keyed_seed(seed, name))
-    values = torch.empty(tensor.shape).normal_(0.0, 0.02 / math.sqrt(2 * layers) if residual else 0.02, generator=generator)
-    tensor.copy_(values)
+    std = 0.02 / math.sqrt(2 * layers) if residual else 0.02
+    tensor.copy_(torch.empty(tensor.shape).normal_(0.0, std, generator=generator))
 
 
 def keyed_seed(seed: int, name: str) -> int:

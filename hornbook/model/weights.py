@@ -1,7 +1,7 @@
-"""Model folders as Hugging Face writes them: `config.json`, `model.safetensors`, `generation_config.json`, tokenizer files.
+"""Model folders as Hugging Face writes them: `config.json`, `model.safetensors`, `generation_config.json`, tokenizer.
 
-A folder is foreign input. Nothing in it is run, no path leaves it, and what is missing, left over, misshapen or not finite is an
-InputError that names the tensor.
+A folder is foreign input. Nothing in it is run, no path leaves it, and what is missing, left over, misshapen or not
+finite is an InputError that names the tensor.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transform
     """Read a model folder, its weights converted to `dtype`. Raises InputError naming file and key or tensor."""
     architecture = load_architecture(folder)
     tensors = load_tensors(folder, dtype=dtype)
-    tied = architecture.tie_word_embeddings and tensors.pop("lm_head.weight", None)
-    check_tied(tied, tensors, folder)
+    if architecture.tie_word_embeddings:
+        check_tied(tensors.pop("lm_head.weight", None), tensors, folder)
     if architecture.num_hidden_layers > len(tensors):
         raise InputError(f"{folder}: config.json has {architecture.num_hidden_layers} layers, the weights fewer")
     with torch.device("meta"):
@@ -97,12 +97,8 @@ def shards(folder: Path) -> dict[Path, list[str] | None]:
     names = read_json(inside(folder, INDEX)).get("weight_map")
     if not isinstance(names, Mapping):
         raise InputError(f"{folder / INDEX}: weight_map is missing or no object")
-    files: dict[Path, list[str] | None] = {inside(folder, file): [] for file in sorted({str(f) for f in names.values()})}
-    for name, file in names.items():
-        wanted = files[inside(folder, str(file))]
-        assert wanted is not None
-        wanted.append(str(name))
-    return files
+    stored = {str(file): inside(folder, str(file)) for file in sorted(map(str, names.values()))}
+    return {path: [name for name, its in names.items() if str(its) == file] for file, path in stored.items()}
 
 
 def pickled(folder: Path) -> bool:
@@ -110,7 +106,7 @@ def pickled(folder: Path) -> bool:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """`folder / name`, where that is a plain name and its file lies in the folder (or is the Hugging Face cache's blob)."""
+    """`folder / name`, a plain name whose file lies in the folder (or among the Hugging Face cache's blobs)."""
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
         raise InputError(f"{folder}: {name!r} is not a plain file name")
     path, home = folder / name, folder.resolve()
@@ -153,9 +149,9 @@ def convert(tensor: Tensor, dtype: torch.dtype, what: str) -> Tensor:
     return converted
 
 
-def check_tied(head: object, tensors: Mapping[str, Tensor], folder: Path) -> None:
+def check_tied(head: Tensor | None, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """A tied head may be stored, if it is the embedding."""
-    if isinstance(head, Tensor) and not torch.equal(head, tensors.get("model.embed_tokens.weight", head)):
+    if head is not None and not torch.equal(head, tensors.get("model.embed_tokens.weight", head)):
         raise InputError(f"{folder}: tensor 'lm_head.weight' differs from the embedding that config.json ties it to")
 
 

@@ -1,4 +1,4 @@
-"""The commands, one file each, in the order in which a system is built. Stages never import each other: they meet on disk."""
+"""The commands, one file each, in the order in which a system is built. They meet on disk, never in an import."""
 
 from __future__ import annotations
 

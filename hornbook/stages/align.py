@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,9 +15,10 @@ from hornbook.config import Takes
 from hornbook.judge.metrics import preference_accuracy
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Batch, Example, Examples, batched
-from hornbook.learn.chat import encode_preference, read_preferences
+from hornbook.learn.chat import encode_preference
 from hornbook.learn.loop import answer_log_probabilities, precision
 from hornbook.learn.losses import dpo
+from hornbook.learn.rows import read_preferences
 from hornbook.model.transformer import Transformer
 from hornbook.run import Run
 from hornbook.training import (
@@ -39,7 +40,7 @@ MAKES = "model"
 Pair = tuple[Example, Example]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Align:
     """Teach a model what is preferred: direct preference optimization on pairs.
 
@@ -48,6 +49,7 @@ class Align:
 
     base: Annotated[Path, Takes("model")]
     """Model to start from, most often one made by `sft`."""
+    _: KW_ONLY
     rows: Annotated[Path, Takes("rows")]
     """Run of `instruct`, or a JSONL file with `prompt`, `chosen` and `rejected` in each row."""
     lora: Lora | None = None
@@ -62,8 +64,8 @@ class Align:
     """Pairs in a step."""
     micro: int = 8
     """Rows computed at a time: less memory, same result up to rounding."""
-    learning_rate: float = 5e-5
-    """Peak rate of AdamW; adapters take about ten times that of the whole model."""
+    learning_rate: float | None = None
+    """Peak rate of AdamW (default: 1e-4, for an adapter 5e-4)."""
     evaluation_rows: int = 200
     """Held-out pairs that are measured while training, at most."""
     bad_rows: Literal["error", "skip"] = "error"
@@ -96,13 +98,15 @@ def align(config: Align, run: Run) -> None:
         if not valid:
             return {}
         sides = zip(*valid[: config.evaluation_rows], strict=True)
-        chosen, rejected = (log_likelihoods(opened.model, [_scored(e) for e in side], autocast=autocast) for side in sides)
+        chosen, rejected = (
+            log_likelihoods(opened.model, [_scored(e) for e in side], autocast=autocast) for side in sides
+        )
         return {"preference_accuracy": preference_accuracy(chosen, rejected).value}
 
     fit(
         run,
         opened.model,
-        make_optimizer(opened.model, "adamw", learning_rate=config.learning_rate, decay=0.0),
+        make_optimizer(opened.model, "adamw", learning_rate=config.learning_rate or (5e-4 if config.lora else 1e-4)),
         label="align",
         batches=batches.step,
         loss=loss,
@@ -110,14 +114,14 @@ def align(config: Align, run: Run) -> None:
         autocast=autocast,
         evaluate=evaluate,
     )
-    save(run, opened.model, tokenizer_folder=opened.folder, base="base", chat=True)
+    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", chat=True)
 
 
 def _pairs(config: Align, run: Run, opened: Opened) -> tuple[list[Pair], list[Pair]]:
     """Training and held-out pairs as tokens; what is cut or set aside is counted."""
     rows = Rows(run, config.bad_rows)
     train, valid = rows.read(run.input("rows"), "preference", read_preferences)
-    encoded = [
+    encoded: list[list[Pair]] = [
         rows.sift(
             encode_preference(
                 row, opened.tokenizer, length=config.length, template=opened.template, special=opened.special

@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,7 +28,15 @@ from hornbook.errors import EmptyInput, HornbookError, InputError, MissingExtra,
 from hornbook.run import Run
 from hornbook.text.document import Document, document_id, find_files, hash_file, write_documents
 from hornbook.text.extract import links, normal_url
-from hornbook.text.warc import ArchiveWriter, Exchange, Page, Undecodable, parse_response, read_exchanges, response_block
+from hornbook.text.warc import (
+    ArchiveWriter,
+    Exchange,
+    Page,
+    Undecodable,
+    parse_response,
+    read_exchanges,
+    response_block,
+)
 
 MAKES = "crawl"
 ARCHIVE = "crawl.warc.gz"
@@ -37,16 +45,18 @@ SOURCES = "sources.json"
 VOLATILE = ("age", "date", "expires", "set-cookie")
 """Response headers that differ between two visits of an unchanged page."""
 
+ACCEPT = "text/html, text/plain;q=0.9, */*;q=0.1"
 PATIENCE = 20.0
 """Seconds a server may take to come up, and a port to become free."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Crawl:
     """Gather pages from a site into a WARC file, or take files that are there."""
 
     source: str
     """URLs to start from (separated by spaces), or a file, folder or glob, or a Hugging Face dataset `owner/name`."""
+    _: KW_ONLY
     server: str = ""
     """Command that serves the site while it is crawled, such as `python -m pydoc -n localhost -p 7464`."""
     include: tuple[str, ...] = ()
@@ -91,7 +101,8 @@ def crawl(config: Crawl, run: Run) -> None:
 
 def _urls(config: Crawl) -> list[str]:
     words = config.source.split()
-    return [normal_url(word) or word for word in words] if words and all(re.match(r"https?://", word) for word in words) else []
+    are_urls = bool(words) and all(re.match(r"https?://", word) for word in words)
+    return [normal_url(word) or word for word in words] if are_urls else []
 
 
 def _dataset(config: Crawl) -> str:
@@ -112,9 +123,17 @@ def _take_files(config: Crawl, run: Run) -> None:
         for name, path in files:
             rows.append({"name": name, "path": str(path), "size": path.stat().st_size, "sha256": hash_file(path)})
             bar.advance()
+    if ignored := _ignored(config.source, len(files)):
+        run.say(f"{ignored:,} files in {config.source} are of no kind that can be read, and are left out")
+        run.count(files_left_out=ignored)
     (run.out / SOURCES).write_text(json.dumps(rows, indent=1) + "\n")
     run.count(files=len(rows), bytes=sum(int(str(row["size"])) for row in rows))
     run.contents(_hash([(row["name"], row["sha256"]) for row in rows]))
+
+
+def _ignored(source: str, taken: int) -> int:
+    folder = Path(source)
+    return sum(path.is_file() for path in folder.rglob("*")) - taken if folder.is_dir() else 0
 
 
 def _take_dataset(name: str, config: Crawl, run: Run) -> None:
@@ -134,7 +153,7 @@ def _take_dataset(name: str, config: Crawl, run: Run) -> None:
 def _hub_document(name: str, row: dict[str, object]) -> Document:
     text = row.get("text")
     if not isinstance(text, str):
-        raise InputError(f"dataset {name} has no text column `text`", hint=f"its columns are: {', '.join(map(str, row))}")
+        raise InputError(f"dataset {name} has no text column `text`", hint=f"its columns are: {', '.join(row)}")
     url = str(row.get("url") or "")
     return Document(document_id(url, text.encode()), text, name, url)
 
@@ -148,13 +167,17 @@ class Barred(HornbookError):
 
 @dataclass
 class Site:
-    """A breadth-first crawl of the hosts of some URLs. The archive in scratch is its journal: what is there is not fetched again."""
+    """A breadth-first crawl of the hosts of some URLs.
+
+    The archive in scratch is its journal: what is there is not fetched again.
+    """
 
     config: Crawl
     run: Run
     start: list[str]
     journal: dict[str, Page | str] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
+    robots: dict[str, Protego] = field(default_factory=dict)
     last: float = 0.0
 
     def crawl(self) -> None:
@@ -163,11 +186,12 @@ class Site:
             self.archive = stack.enter_context(ArchiveWriter(archive, software=self.config.agent))
             self._replay()
             stack.enter_context(serving(self.config.server, self.start[0], self.run.scratch / "server.log"))
-            headers = {"User-Agent": self.config.agent, "Accept": "text/html, text/plain;q=0.9, */*;q=0.1", "Accept-Encoding": "gzip"}
+            headers = {"User-Agent": self.config.agent, "Accept": ACCEPT, "Accept-Encoding": "gzip"}
             self.client = stack.enter_context(
                 httpx.Client(headers=headers, timeout=self.config.timeout, trust_env=not self.config.server)
             )
-            self.robots = {host: self._robots(host) for host in sorted(hosts)}
+            for host in sorted(hosts):
+                self.robots[host] = self._robots(host)
             fetched = self._walk()
         shutil.copyfile(archive, self.run.out / ARCHIVE)
         self._tell(fetched)
@@ -222,8 +246,9 @@ class Site:
         return self.journal.pop(url)
 
     def _wait(self, url: str) -> None:
-        robots = getattr(self, "robots", {}).get(_host(url))
-        delay = max(1 / self.config.rate, float(robots and robots.crawl_delay(self.config.agent) or 0))
+        robots = self.robots.get(_host(url))
+        asked = robots.crawl_delay(self.config.agent) if robots else None
+        delay = max(1 / self.config.rate, asked or 0.0)
         time.sleep(max(0.0, self.last + delay - time.monotonic()))
         self.last = time.monotonic()
 
@@ -234,7 +259,8 @@ class Site:
             address = _address(response)  # while the connection is open
             for chunk in response.iter_raw():
                 body += chunk
-                truncated = "length" if len(body) > limit else "time" if time.monotonic() - start > self.config.timeout else ""
+                late = time.monotonic() - start > self.config.timeout
+                truncated = "length" if len(body) > limit else "time" if late else ""
                 if truncated:
                     break
             exchange = _exchange(url, response, address, bytes(body), truncated)
@@ -254,23 +280,26 @@ class Site:
         page = self._visit(f"{host}/robots.txt")
         if isinstance(page, str) or page.status >= 500:
             why = page if isinstance(page, str) else f"status {page.status}"
-            raise Barred(f"{host}/robots.txt: {why}", hint="a site whose robots.txt cannot be had may not be crawled; is it up?")
+            hint = "a site whose robots.txt cannot be had may not be crawled; is it up?"
+            raise Barred(f"{host}/robots.txt: {why}", hint=hint)
         rules = page.body.decode("utf-8", errors="replace") if page.status == 200 else ""
         return Protego.parse(rules)
 
     def _tell(self, fetched: int) -> None:
-        exchanges = list(read_exchanges(self.run.out / ARCHIVE))
-        good = self.reasons["status 200"]
+        good, outcomes = self.reasons["status 200"], ", ".join(f"{r}: {n:,}" for r, n in self.reasons.most_common())
         if not good:
-            what = ", ".join(f"{reason} ({count})" for reason, count in self.reasons.most_common()) or "nothing was fetched"
-            raise EmptyInput(f"{self.config.source}: no page was gathered: {what}", hint="start from a page that answers with 200")
+            hint = "start from a page that answers with 200 and that robots.txt allows"
+            raise EmptyInput(f"{self.config.source}: no page was gathered ({outcomes})", hint=hint)
         failures = (self.run.scratch / FAILURES).read_bytes()
         (self.run.out / FAILURES).write_bytes(failures)
-        size = sum(len(raw) for _, raw in exchanges)
+        size, lasting = 0, list[list[str]]()
+        for url, raw in read_exchanges(self.run.out / ARCHIVE):
+            size += len(raw)
+            lasting.append(_lasting(url, raw))
         self.run.count(pages=fetched, pages_ok=good, bytes=size)
         self.run.result(pages=fetched, outcomes=dict(sorted(self.reasons.items())))
-        self.run.contents(_hash([_lasting(url, raw) for url, raw in exchanges] + [failures.decode()]))
-        self.run.say(f"{fetched:,} pages, {size / 1e6:.1f} MB; " + ", ".join(f"{r}: {n}" for r, n in self.reasons.most_common()))
+        self.run.contents(_hash([lasting, failures.decode()]))
+        self.run.say(f"{fetched:,} pages, {size / 1e6:.1f} MB; {outcomes}")
 
 
 def _host(url: str) -> str:
@@ -340,15 +369,19 @@ def serving(command: str, url: str, log: Path) -> Iterator[None]:
     if not command:
         yield
         return
-    words = [sys.executable if word in ("python", "python3") else word for word in shlex.split(command)[:1]] + shlex.split(command)[1:]
+    program, *arguments = shlex.split(command)
+    words = [sys.executable if program in ("python", "python3") else program, *arguments]
     _until(lambda: not _answers(url), f"{url} answers before its server was started", "is an old server still running?")
     with tempfile.TemporaryDirectory() as folder, log.open("wb") as out:
         try:
-            process = subprocess.Popen(words, cwd=folder, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(
+                words, cwd=folder, env=_environment(folder), stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT
+            )
         except OSError as error:
             raise UsageError(f"server = {command!r}: {error}", hint="the command must be installed") from error
         try:
-            _until(lambda: _answers(url) or process.poll() is not None, f"{command!r} does not answer at {url}", _tail(log))
+            done = lambda: _answers(url) or process.poll() is not None  # noqa: E731
+            _until(done, f"{command!r} does not answer at {url}", _tail(log))
             if process.poll() is not None:
                 raise InputError(f"{command!r} ended with exit code {process.returncode}", hint=_tail(log))
             yield
@@ -372,6 +405,11 @@ def _answers(url: str) -> bool:
     except httpx.HTTPError:
         return True
     return True
+
+
+def _environment(home: str) -> dict[str, str]:
+    """What a server may know: pages show it (pydoc prints os.environ), so no secret and nothing that changes."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
 
 
 def _tail(log: Path) -> str:

@@ -14,7 +14,8 @@ from hornbook.config import Takes
 from hornbook.judge.metrics import Accuracy, answer_log_likelihood, preference_accuracy
 from hornbook.judge.score import bits_per_byte, log_likelihoods
 from hornbook.judge.tasks.minimal_pairs import MinimalPair, minimal_pairs, read_pairs
-from hornbook.learn.chat import encode, encode_conversation, encode_preference, read_conversations, read_preferences
+from hornbook.learn.chat import encode, encode_conversation, encode_preference
+from hornbook.learn.rows import read_conversations, read_preferences
 from hornbook.manifest import Manifest
 from hornbook.model.sample import complete
 from hornbook.run import Run
@@ -88,7 +89,13 @@ def evaluate(config: Evaluate, run: Run) -> None:
             for sample, answer in zip(samples, _answers(config, opened, held.prompts), strict=True):
                 sample["answers"][label] = answer
             bar.advance()
-    run.result(models=scores, intervals=intervals, samples=samples, improvements=_improvements(run, scores))
+    run.result(
+        labels=list(scores),
+        models=scores,
+        intervals=intervals,
+        samples=samples,
+        improvements=_improvements(run, scores),
+    )
     (run.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
     (run.out / "samples.json").write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
 
@@ -121,12 +128,21 @@ def _measure(
             opened.model, documents, separator=opened.separator, context=config.context, autocast=autocast
         )
         found[f"bits_per_byte/{source}"] = score.bits_per_byte
-    encoding = {"length": config.length, "template": opened.template, "special": opened.special}
     if held.conversations:
-        examples = [encode_conversation(row, opened.tokenizer, **encoding) for row in held.conversations]
+        examples = [
+            encode_conversation(
+                row, opened.tokenizer, length=config.length, template=opened.template, special=opened.special
+            )
+            for row in held.conversations
+        ]
         found["answer_log_likelihood"] = answer_log_likelihood(_likelihoods(opened, examples, autocast))
     if held.preferences:
-        pairs = [encode_preference(row, opened.tokenizer, **encoding) for row in held.preferences]
+        pairs = [
+            encode_preference(
+                row, opened.tokenizer, length=config.length, template=opened.template, special=opened.special
+            )
+            for row in held.preferences
+        ]
         chosen, rejected = (_likelihoods(opened, list(side), autocast) for side in zip(*pairs, strict=True))
         found["preference_accuracy"] = preference_accuracy(chosen, rejected)
     if held.sentences:
@@ -174,7 +190,13 @@ def _improvements(run: Run, scores: Mapping[str, Mapping[str, float]]) -> list[d
         for metric, better in _meant(source.manifest):
             if metric in before and metric in after:
                 found.append(
-                    {"stage": label, "metric": metric, "better": better, "before": before[metric], "after": after[metric]}
+                    {
+                        "stage": label,
+                        "metric": metric,
+                        "better": better,
+                        "before": before[metric],
+                        "after": after[metric],
+                    }
                 )
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from hornbook.text.questions import MinimalPair, Question, ask, minimal_pairs, r
 MAKES = "rows"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Instruct:
     """Make instruction rows, preference pairs and minimal pairs from a corpus.
 
@@ -29,6 +29,7 @@ class Instruct:
 
     corpus: Annotated[Path, Takes("corpus")]
     """Run of `curate`."""
+    _: KW_ONLY
     tokens: Annotated[Path, Takes("tokens")]
     """Run of `tokenize`: which documents are held out."""
     sources: tuple[str, ...] = ()

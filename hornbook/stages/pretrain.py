@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from tokenizers import Tokenizer
@@ -13,8 +13,9 @@ from tokenizers import Tokenizer
 from hornbook.config import Takes
 from hornbook.errors import EmptyInput, InputError
 from hornbook.judge.score import bits_per_byte
-from hornbook.learn.batches import Corpus, Pretraining
+from hornbook.learn.batches import Pretraining
 from hornbook.learn.loop import next_token
+from hornbook.learn.optim import Optimizer
 from hornbook.model.cost import parameters
 from hornbook.model.transformer import Architecture, Transformer
 from hornbook.run import Run
@@ -22,6 +23,7 @@ from hornbook.text import bpe, shards
 from hornbook.training import (
     Device,
     Lora,
+    OptimizerName,
     Precision,
     choose_device,
     choose_precision,
@@ -35,7 +37,7 @@ from hornbook.training import (
 MAKES = "model"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Pretrain:
     """Train a language model to predict the next token: from scratch, or on from a base.
 
@@ -45,6 +47,7 @@ class Pretrain:
 
     tokens: Annotated[Path, Takes("tokens")]
     """Run of `tokenize`."""
+    _: KW_ONLY
     base: Annotated[Path | None, Takes("model")] = None
     """Model to go on from, instead of a new one."""
     lora: Lora | None = None
@@ -59,10 +62,10 @@ class Pretrain:
     """Sequences computed at a time: less memory, same result up to rounding."""
     train_tokens: float | None = None
     """Tokens to train on (default: 20 for each parameter, as in arXiv 2203.15556)."""
-    optimizer: Literal["muon", "adamw"] = "muon"
-    """Muon for the hidden matrices with AdamW for the rest, or AdamW for all."""
-    learning_rate: float = 4e-3
-    """Peak rate."""
+    optimizer: OptimizerName | None = None
+    """Default: Muon for the hidden matrices (AdamW for the rest) of a new model, AdamW otherwise."""
+    learning_rate: float | None = None
+    """Peak rate (default: 3e-3 for a new model, 1e-3 for an adapter, 3e-4 for a whole base)."""
     weight_decay: float = 0.1
     """Pull of matrices towards zero, relative to the rate."""
     sources: dict[str, float] | None = None
@@ -87,7 +90,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
     model = _model(config, run, tokenizer).to(device)
     prepare(model, config.lora, seed=config.seed)
     batches = Pretraining(
-        Corpus(train.tokens, train.ids, train.sources, train.offsets, train.lengths),
+        train,
         weights=weights,
         separator=separator,
         length=config.length,
@@ -97,12 +100,13 @@ def pretrain(config: Pretrain, run: Run) -> None:
     )
     wanted = config.train_tokens or 20 * parameters(model.architecture)
     steps = max(1, round(wanted / (config.batch * config.length)))
-    run.say(f"{sum(p.numel() for p in model.parameters()):,} parameters, {steps} steps of {config.batch * config.length:,} tokens")
+    count = sum(p.numel() for p in model.parameters())
+    run.say(f"{count:,} parameters, {steps} steps of {config.batch * config.length:,} tokens")
     autocast = choose_precision(config.precision, device)
     fit(
         run,
         model,
-        make_optimizer(model, config.optimizer, learning_rate=config.learning_rate, decay=config.weight_decay),
+        _optimizer(config, model),
         label="pretrain",
         batches=batches.step,
         loss=next_token,
@@ -111,7 +115,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
         evaluate=_evaluation(config, model, shards.read(source.file, "valid"), separator, autocast),
     )
     run.result(epochs=batches.epochs(steps))
-    save(run, model, tokenizer_folder=source.path, base="base" if config.base else None)
+    save(run, model, tokenizer=tokenizer, folder=source.path, base="base" if config.base else None)
 
 
 def _weights(config: Pretrain, train: shards.Split) -> dict[str, float]:
@@ -137,7 +141,9 @@ def _model(config: Pretrain, run: Run, tokenizer: Tokenizer) -> Transformer:
     if config.base is None:
         if config.lora is not None:
             raise InputError("an adapter needs a base to adapt", hint='base = "path/to/a/model"')
-        return Transformer(shape(config.depth, vocabulary=tokenizer.get_vocab_size(), length=config.length)).initialize(config.seed)
+        return Transformer(shape(config.depth, vocabulary=tokenizer.get_vocab_size(), length=config.length)).initialize(
+            config.seed
+        )
     opened = open_model(run.input("base"), device=torch.device("cpu"))
     if opened.tokenizer.to_str() != tokenizer.to_str():
         raise InputError(
@@ -161,6 +167,16 @@ def shape(depth: int, *, vocabulary: int, length: int) -> Architecture:
         qk_norm=True,
         tie_word_embeddings=True,
         max_position_embeddings=max(2048, length),
+    )
+
+
+def _optimizer(config: Pretrain, model: Transformer) -> Optimizer:
+    derived = 3e-3 if config.base is None else 3e-4 if config.lora is None else 1e-3
+    return make_optimizer(
+        model,
+        config.optimizer or ("muon" if config.base is None else "adamw"),
+        learning_rate=config.learning_rate or derived,
+        decay=config.weight_decay,
     )
 
 

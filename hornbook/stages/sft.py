@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,8 +10,9 @@ from hornbook.config import Takes
 from hornbook.judge.metrics import answer_log_likelihood
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Example, Examples
-from hornbook.learn.chat import encode_conversation, read_conversations
+from hornbook.learn.chat import encode_conversation
 from hornbook.learn.loop import next_token
+from hornbook.learn.rows import read_conversations
 from hornbook.run import Run
 from hornbook.training import (
     Device,
@@ -31,7 +32,7 @@ from hornbook.training import (
 MAKES = "model"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sft:
     """Teach a base model to answer: supervised finetuning on conversations.
 
@@ -41,6 +42,7 @@ class Sft:
 
     base: Annotated[Path, Takes("model")]
     """Model to start from."""
+    _: KW_ONLY
     rows: Annotated[Path, Takes("rows")]
     """Run of `instruct`, or a JSONL file with `messages` in each row."""
     lora: Lora | None = None
@@ -53,12 +55,8 @@ class Sft:
     """Conversations in a step."""
     micro: int = 8
     """Rows computed at a time: less memory, same result up to rounding."""
-    optimizer: Literal["muon", "adamw"] = "adamw"
-    """Muon for the hidden matrices with AdamW for the rest, or AdamW for all."""
-    learning_rate: float = 5e-4
-    """Peak rate; adapters take about ten times that of the whole model."""
-    weight_decay: float = 0.0
-    """Pull of matrices towards zero, relative to the rate."""
+    learning_rate: float | None = None
+    """Peak rate of AdamW (default: 5e-4, for an adapter 2e-3)."""
     evaluation_rows: int = 200
     """Held-out conversations that are measured while training, at most."""
     bad_rows: Literal["error", "skip"] = "error"
@@ -93,7 +91,7 @@ def sft(config: Sft, run: Run) -> None:
     fit(
         run,
         opened.model,
-        make_optimizer(opened.model, config.optimizer, learning_rate=config.learning_rate, decay=config.weight_decay),
+        make_optimizer(opened.model, "adamw", learning_rate=config.learning_rate or (2e-3 if config.lora else 5e-4)),
         label="sft",
         batches=batches.step,
         loss=next_token,
@@ -101,7 +99,7 @@ def sft(config: Sft, run: Run) -> None:
         autocast=autocast,
         evaluate=evaluate,
     )
-    save(run, opened.model, tokenizer_folder=opened.folder, base="base", chat=True)
+    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", chat=True)
 
 
 def _examples(config: Sft, run: Run, opened: Opened) -> tuple[list[Example], list[Example]]:

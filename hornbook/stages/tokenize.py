@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +21,7 @@ CHUNK = 256
 """Documents encoded at a time."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Tokenize:
     """Train or take a tokenizer and write the corpus as token shards.
 
@@ -31,6 +31,7 @@ class Tokenize:
 
     corpus: Annotated[Path, Takes("corpus")]
     """Run of `curate`."""
+    _: KW_ONLY
     vocabulary: int = 16384
     """Number of token types to learn."""
     tokenizer: Path | None = None

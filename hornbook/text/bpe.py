@@ -80,7 +80,9 @@ def separator_id(tokenizer: Tokenizer, path: Path) -> int:
     text = named["content"] if isinstance(named, dict) else named
     found = tokenizer.token_to_id(text) if text else None
     if found is None:
-        raise InputError(f"{path} has no token to end a text with", hint='tokenizer_config.json names it as "eos_token"')
+        raise InputError(
+            f"{path} has no token to end a text with", hint='tokenizer_config.json names it as "eos_token"'
+        )
     return int(found)
 
 

@@ -266,7 +266,7 @@ def find_files(source: str) -> list[tuple[str, Path]]:
     files = [(_name(file, path), file) for file in found if file.is_file() and kind_of(file)]
     if not files:
         kinds = ", ".join(READABLE)
-        raise InputError(f"{source}: no such file, and no readable file in it", hint=f"readable are: {kinds} (.gz, .zst)")
+        raise InputError(f"{source}: no such file, and no readable file in it", hint=f"readable: {kinds} (.gz, .zst)")
     return sorted(files)
 
 

@@ -25,7 +25,7 @@ def url_key(url: str) -> bytes:
 
 @dataclass
 class Seen:
-    """Remembers who was first: a filter over documents in their order. `key` gives None for a document it does not judge."""
+    """Remembers who was first: a filter over documents in their order. A document whose `key` is None stays."""
 
     rule: str
     what: str

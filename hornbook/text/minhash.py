@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ def shingles(text: str, *, words: int = 5) -> Hashes:
 
 
 def signature(hashes: Hashes, *, permutations: int = 112, seed: int = 1) -> Hashes:
-    """The MinHash signature [permutations] of a set of hashes: the least value under each of many random linear maps.
+    """The MinHash signature [permutations] of a set of hashes: its least value under each of many linear maps.
 
     Two sets agree at a place with a probability that is their Jaccard similarity.
     """
@@ -50,14 +51,19 @@ def jaccard(one: Hashes, other: Hashes) -> float:
     return common / union if union else 0.0
 
 
-def clusters(sets: Sequence[Hashes], *, threshold: float = 0.8, bands: int = 14, rows: int = 8, seed: int = 1) -> list[int]:
-    """For each set the place of its cluster's survivor: the earliest one of a chain of pairs at least `threshold` alike.
+def clusters(
+    sets: Sequence[Hashes], *, threshold: float = 0.8, bands: int = 14, rows: int = 8, seed: int = 1
+) -> list[int]:
+    """For each set the place of its cluster's survivor: the earliest of a chain of pairs at least `threshold` alike.
 
     `bands` of `rows` values each find a pair of similarity s with probability 1 - (1 - s^rows)^bands.
     """
-    signatures = np.array([signature(one, permutations=bands * rows, seed=seed) for one in sets]).reshape(-1, bands * rows)
+    if not sets:
+        return []
+    permutations = bands * rows
+    signatures = np.array([signature(one, permutations=permutations, seed=seed) for one in sets], np.uint64)
     parents = list(range(len(sets)))
-    for one, other in _pairs(signatures, bands, rows):
+    for one, other in _pairs(signatures.reshape(-1, permutations), bands, rows):
         first, second = _root(parents, one), _root(parents, other)
         if first != second and len(sets[one]) and jaccard(sets[one], sets[other]) >= threshold:
             parents[max(first, second)] = min(first, second)
@@ -73,7 +79,7 @@ def _pairs(signatures: Hashes, bands: int, rows: int) -> Iterator[tuple[int, int
         starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
         for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
             bucket = order[start:end].tolist()
-            for before, member in zip(bucket, bucket[1:], strict=False):
+            for before, member in pairwise(bucket):
                 yield bucket[0], member
                 if before != bucket[0]:
                     yield before, member

@@ -21,11 +21,14 @@ def fractions(sizes: Mapping[str, int], weights: Mapping[str, float]) -> dict[st
         return dict.fromkeys(sizes, 1.0)
     for source, weight in weights.items():
         if source not in sizes:
-            raise UsageError(f'mixture: there is no source "{source}"', hint=f"there are: {', '.join(sorted(sizes)) or 'none'}")
+            known = ", ".join(sorted(sizes)) or "none"
+            raise UsageError(f'mixture: there is no source "{source}"', hint=f"there are: {known}")
         if weight < 0:
             raise UsageError(f"mixture: the weight of {source} is {weight}", hint="a weight is 0 or more")
     whole = min((sizes[source] / weight for source, weight in weights.items() if weight > 0), default=0.0)
-    return {source: min(1.0, whole * weights.get(source, 0.0) / size) if size else 0.0 for source, size in sizes.items()}
+    return {
+        source: min(1.0, whole * weights.get(source, 0.0) / size) if size else 0.0 for source, size in sizes.items()
+    }
 
 
 def kept(id: str, *, fraction: float, seed: int) -> bool:

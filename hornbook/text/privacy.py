@@ -17,7 +17,7 @@ from hornbook.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of personal data: its mark, its pattern, a cheap test for texts that hold none, and a check of each find."""
+    """A kind of personal data: its mark, its pattern, a letter that it cannot lack, and a check of each find."""
 
     mark: str
     pattern: str
@@ -28,8 +28,8 @@ class Kind:
 def luhn(digits: str) -> bool:
     """The checksum of card numbers (ISO/IEC 7812-1, annex B), with the first digits that cards have (2 to 6)."""
     numbers = [int(digit) for digit in digits if digit.isdigit()]
-    doubled = [number if place % 2 == 0 else sum(divmod(2 * number, 10)) for place, number in enumerate(reversed(numbers))]
-    return 13 <= len(numbers) <= 19 and numbers[0] in range(2, 7) and sum(doubled) % 10 == 0
+    every_other = [sum(divmod(2 * number, 10)) for number in numbers[-2::-2]]
+    return 13 <= len(numbers) <= 19 and numbers[0] in range(2, 7) and (sum(numbers[::-2]) + sum(every_other)) % 10 == 0
 
 
 def iban(found: str) -> bool:
@@ -52,13 +52,18 @@ def phone(found: str) -> bool:
     return 9 <= sum(map(len, groups)) <= 15 and all(len(group) > 1 for group in groups[1:])
 
 
+PHONE = (
+    r"\+[1-9][0-9]{0,2}[ .\-]?(?:\(0?[0-9]{1,4}\)[ .\-]?)?[0-9](?:[ .\-/]?[0-9]){5,12}"
+    r"|\(?\b[2-9][0-9]{2}\)?[ .\-][2-9][0-9]{2}[.\-][0-9]{4}\b"
+)
+CARD = r"\b(?:[2-6][0-9]{3}(?:[ \-]?[0-9]{4}){3}|3[47][0-9]{2}[ \-]?[0-9]{6}[ \-]?[0-9]{5}|[2-6][0-9]{12,18})\b"
 KINDS = {
     "email": Kind("<EMAIL_ADDRESS>", r"[A-Za-z0-9._%+\-]{1,64}@(?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Za-z]{2,24}\b", "@"),
     "iban": Kind("<IBAN_CODE>", r"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?\b", "", iban),
-    "credit_card": Kind("<CREDIT_CARD>", r"\b[0-9](?:[ \-]?[0-9]){12,18}\b", "", luhn),
+    "credit_card": Kind("<CREDIT_CARD>", CARD, "", luhn),
     "ipv4": Kind("<IP_ADDRESS>", r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b", ".", public_ipv4),
-    "phone": Kind("<PHONE_NUMBER>", r"(?:\+[1-9][0-9]{0,2}[ .\-]?(?:\(0?[0-9]{1,4}\)[ .\-]?)?[0-9](?:[ .\-/]?[0-9]){5,12}|\(?\b[2-9][0-9]{2}\)?[ .\-][2-9][0-9]{2}[.\-][0-9]{4})\b", "", phone),
-}  # fmt: skip
+    "phone": Kind("<PHONE_NUMBER>", PHONE, "", phone),
+}
 """In the order in which they are masked: a card number could be taken for a telephone number."""
 
 _PATTERNS = {name: re2.compile(kind.pattern) for name, kind in KINDS.items()}
@@ -73,10 +78,13 @@ def check_kinds(names: Sequence[str]) -> None:
 
 def mask(text: str, *, kinds: Sequence[str] = tuple(KINDS)) -> tuple[str, Counter[str]]:
     """A text with personal data replaced by marks, and how many of each kind there were."""
-    counts: Counter[str] = Counter()
-    for name, kind in KINDS.items():
-        if name in kinds and kind.needs in text:
-            text, counts[name] = _mask(text, name, kind)
+    counts, found = Counter[str](), 1
+    while found:  # a mark can set apart what it stood beside
+        found = 0
+        for name, kind in KINDS.items():
+            if name in kinds and kind.needs in text:
+                text, more = _mask(text, name, kind)
+                counts[name], found = counts[name] + more, found + more
     return text, +counts
 
 

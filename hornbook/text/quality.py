@@ -22,8 +22,8 @@ Filter = Callable[[Document], str | None]
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 ELLIPSES = ("...", "…")
-BULLETS = ("•", "‣", "▶", "●", "◦", "■", "□", "▪", "▫", "–", "*", "-")
-TERMINAL = (".", "?", "!", '"', "”", "'", "’")
+BULLETS = ("•", "‣", "▶", "●", "◦", "■", "□", "▪", "▫", "\u2013", "*", "-")
+TERMINAL = (".", "?", "!", '"', "”", "'", "\u2019")
 
 
 @lru_cache(maxsize=1)
@@ -39,7 +39,7 @@ def lines(text: str) -> list[str]:
 
 
 def language(document: Document, *, languages: tuple[str, ...] = ("en",), cutoff: int = 1200) -> str | None:
-    """One of `languages` (ISO 639-1), as resiliparse's detect_fast finds it; `cutoff` is the largest rank it may have."""
+    """One of `languages` (ISO 639-1), as resiliparse's detect_fast finds it with a rank of at most `cutoff`."""
     found, rank = detect_fast(document.text, cutoff=cutoff)
     return None if found in languages else f"language: {found} (rank {rank}), not {' or '.join(languages)}"
 
@@ -73,12 +73,14 @@ def gopher_symbols(document: Document, *, max_ratio: float = 0.1) -> str | None:
 
 def gopher_bullets(document: Document, *, max_share: float = 0.9) -> str | None:
     """At most `max_share` of the lines start with a bullet."""
-    return _share("gopher_bullets", lines(document.text), lambda line: line.startswith(BULLETS), "of the lines start with a bullet", most=max_share)
+    what = "of the lines start with a bullet"
+    return _share("gopher_bullets", lines(document.text), lambda line: line.startswith(BULLETS), what, most=max_share)
 
 
 def gopher_ellipses(document: Document, *, max_share: float = 0.3) -> str | None:
     """At most `max_share` of the lines end with an ellipsis."""
-    return _share("gopher_ellipses", lines(document.text), lambda line: line.endswith(ELLIPSES), "of the lines end with an ellipsis", most=max_share)
+    what = "of the lines end with an ellipsis"
+    return _share("gopher_ellipses", lines(document.text), lambda line: line.endswith(ELLIPSES), what, most=max_share)
 
 
 def gopher_alphabetic(document: Document, *, min_share: float = 0.8) -> str | None:
@@ -87,7 +89,9 @@ def gopher_alphabetic(document: Document, *, min_share: float = 0.8) -> str | No
     return _share("gopher_alphabetic", found, _has_letter, "of the words hold a letter", least=min_share)
 
 
-def gopher_stop_words(document: Document, *, min_count: int = 2, stop_words: tuple[str, ...] = STOP_WORDS) -> str | None:
+def gopher_stop_words(
+    document: Document, *, min_count: int = 2, stop_words: tuple[str, ...] = STOP_WORDS
+) -> str | None:
     """At least `min_count` occurrences of English stop words."""
     count = sum(map(set(stop_words).__contains__, document.text.lower().split()))
     return f"gopher_stop_words: {count} of them, fewer than {min_count}" if count < min_count else None
@@ -98,7 +102,9 @@ def gopher_repeated_lines(document: Document, *, max_share: float = 0.3, max_cha
     return _repeated("gopher_repeated_lines", lines(document.text), "lines", max_share, max_characters)
 
 
-def gopher_repeated_paragraphs(document: Document, *, max_share: float = 0.3, max_characters: float = 0.2) -> str | None:
+def gopher_repeated_paragraphs(
+    document: Document, *, max_share: float = 0.3, max_characters: float = 0.2
+) -> str | None:
     """The same for paragraphs, which empty lines divide."""
     paragraphs = [part for part in map(str.strip, re.split(r"\n{2,}", document.text)) if part]
     return _repeated("gopher_repeated_paragraphs", paragraphs, "paragraphs", max_share, max_characters)
@@ -120,7 +126,7 @@ def gopher_top_ngrams(document: Document, *, two: float = 0.2, three: float = 0.
 
 
 def gopher_repeated_ngrams(document: Document, *, five: float = 0.15, ten: float = 0.1) -> str | None:
-    """Repeated n-grams of words cover at most these shares of the characters: from `five` for n = 5 down to `ten` for n = 10."""
+    """Repeated n-grams of words cover at most these shares of the characters: `five` for n = 5, down to `ten`."""
     found = words(document.text)
     total = sum(map(len, found)) or 1
     for n in range(5, 11):
@@ -135,12 +141,13 @@ def gopher_repeated_ngrams(document: Document, *, five: float = 0.15, ten: float
 
 def c4_terminal_punctuation(document: Document, *, min_share: float = 0.5) -> str | None:
     """At least `min_share` of the lines end like a sentence. (C4 drops the other lines; rules here never rewrite.)"""
-    return _share("c4_terminal_punctuation", lines(document.text), lambda line: line.endswith(TERMINAL), "of the lines end like a sentence", least=min_share)
+    parts, what = lines(document.text), "of the lines end like a sentence"
+    return _share("c4_terminal_punctuation", parts, lambda line: line.endswith(TERMINAL), what, least=min_share)
 
 
 def c4_sentences(document: Document, *, min_sentences: int = 3) -> str | None:
     """At least `min_sentences` sentences."""
-    count = len(re.findall(r"[.!?][\"'”’)]*(?:\s|$)", document.text))
+    count = len(re.findall(r"[.!?][\"'”\u2019)]*(?:\s|$)", document.text))
     return f"c4_sentences: {count}, fewer than {min_sentences}" if count < min_sentences else None
 
 
@@ -164,7 +171,8 @@ def c4_policy(document: Document, *, max_lines: int = 3) -> str | None:
     """At most `max_lines` lines that speak of terms of use, privacy or cookies. (C4 drops these lines.)"""
     phrases = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
     count = sum(any(phrase in line.lower() for phrase in phrases) for line in lines(document.text))
-    return f"c4_policy: {count} lines speak of terms, privacy or cookies, more than {max_lines}" if count > max_lines else None
+    what = "lines speak of terms, privacy or cookies"
+    return f"c4_policy: {count} {what}, more than {max_lines}" if count > max_lines else None
 
 
 FILTERS: tuple[Callable[..., str | None], ...] = (
@@ -196,27 +204,43 @@ def chosen(table: Mapping[str, Mapping[str, Any]]) -> list[Filter]:
         UsageError: no such filter, no such option, or an option of the wrong type.
     """
     known = {function.__name__: function for function in FILTERS}
-    filters = []
+    filters: list[Filter] = []
     for name, options in table.items():
         if name not in known:
             raise UsageError(f'there is no filter "{name}"', hint=f"there are: {', '.join(known)}")
-        filters.append(partial(known[name], **_checked(name, known[name], options)))
+        filters.append(partial(known[name], **checked(f"filter {name}", known[name], options)))
     return filters
 
 
-def _checked(name: str, function: Callable[..., str | None], options: Mapping[str, Any]) -> dict[str, Any]:
-    parameters = dict(list(inspect.signature(function).parameters.items())[1:])
-    checked = {}
+def checked(name: str, function: Callable[..., object], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a function's keyword-only parameters take them.
+
+    Raises:
+        UsageError: it has no such option, or the value is of another type than the default.
+    """
+    signature = inspect.signature(function).parameters.items()
+    parameters = {key: one for key, one in signature if one.kind is one.KEYWORD_ONLY}
+    fitting = {}
     for key, value in options.items():
         if key not in parameters:
-            raise UsageError(f'filter {name} has no option "{key}"', hint=f"its options: {', '.join(parameters) or 'none'}")
+            raise UsageError(f'{name} has no option "{key}"', hint=f"its options: {', '.join(parameters) or 'none'}")
         default = parameters[key].default
-        value = tuple(value) if isinstance(default, tuple) and isinstance(value, list) else value
-        wanted = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise UsageError(f"filter {name}: {key} is {value!r}", hint=f"it should be like {default!r}")
-        checked[key] = value
-    return checked
+        fitting[key] = _fit(value, default)
+        if type(fitting[key]) is not type(default):
+            raise UsageError(f"{name}: {key} is {value!r}", hint=f"it should be like {default!r}")
+    return fitting
+
+
+def _fit(value: object, default: object) -> object:
+    """A value from a recipe, or a text from the command line, as the default's type where that is possible."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(default, int | float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return type(default)(value) if isinstance(value, str) or isinstance(default, float) else value
+        except ValueError:
+            return value
+    return value
 
 
 def _share(
@@ -238,7 +262,9 @@ def _repeated(rule: str, parts: Sequence[str], what: str, most: float, most_char
     if share > most:
         return f"{rule}: {share:.2f} of the {what} repeat another, more than {most:g}"
     share = sum(map(len, repeated)) / (sum(map(len, parts)) or 1)
-    return f"{rule}: {share:.2f} of the characters are in repeated {what}, more than {most_characters:g}" if share > most_characters else None
+    if share > most_characters:
+        return f"{rule}: {share:.2f} of the characters are in repeated {what}, more than {most_characters:g}"
+    return None
 
 
 def _repeats(parts: Iterable[str]) -> Iterable[str]:

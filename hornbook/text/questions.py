@@ -108,7 +108,11 @@ def minimal_pairs(document: Document, *, seed: int, most: int = 8) -> list[Minim
     for sentence in sentences(document.text):
         identity = _identity(document.id, sentence)
         words = sentence.split(" ")
-        places = [i for i in range(1, len(words) - 2) if words[i].isalpha() and words[i + 1].isalpha() and words[i].lower() != words[i + 1].lower()]
+        places = [
+            i
+            for i in range(1, len(words) - 2)
+            if words[i].isalpha() and words[i + 1].isalpha() and words[i].lower() != words[i + 1].lower()
+        ]
         if places:
             i = places[order_key(identity, seed=seed, purpose="swap") % len(places)]
             swapped = [*words[:i], words[i + 1], words[i], *words[i + 2 :]]

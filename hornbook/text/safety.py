@@ -13,7 +13,7 @@ from hornbook.text.document import Document
 
 
 def blocklist(document: Document, *, phrases: tuple[str, ...], max_count: int = 0) -> str | None:
-    """A filter: at most `max_count` occurrences of the phrases as whole words, upper and lower case alike. Linear time (RE2)."""
+    """A filter: at most `max_count` occurrences of the phrases as whole words, in any case. Linear time (RE2)."""
     count, first = 0, ""
     for match in _search(phrases)(document.text):
         count += 1

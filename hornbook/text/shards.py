@@ -1,7 +1,7 @@
 """A corpus as token ids: one flat array a split, and a table that says where each document lies in it.
 
-    train.npy  valid.npy     uint16 (uint32 past 65,536 token types); every document begins with the separator
-    documents.parquet        id, source, split, offset, tokens, bytes, sampled (whether the tokenizer learned from it)
+train.npy  valid.npy     uint16 (uint32 past 65,536 token types); every document begins with the separator
+documents.parquet        id, source, split, offset, tokens, bytes, sampled (whether the tokenizer learned from it)
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import mmap
 import os
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 from fastwarc import stream_io
@@ -30,7 +30,11 @@ LARGEST_RATIO = 200
 RESPONSE = b"WARC/1.1\r\nWARC-Type: response"
 GZIP = b"\x1f\x8b\x08"
 NAMESPACE = uuid.UUID("b6a1d27c-6c0c-5b0e-9a55-9f3d5c1f7b60")
-KINDS = ((WarcRecordType.response, "response"), (WarcRecordType.conversion, "conversion"), (WarcRecordType.resource, "resource"))
+KINDS = (
+    (WarcRecordType.response, "response"),
+    (WarcRecordType.conversion, "conversion"),
+    (WarcRecordType.resource, "resource"),
+)
 
 Headers = list[tuple[str, str]]
 
@@ -96,21 +100,12 @@ def _records(stream: IO[bytes]) -> Iterator[Any]:
 
 def _next_record(path: Path, start: int) -> int:
     """The offset of the first record at or after `start`, or -1."""
-    with path.open("rb") as stream:
-        stream.seek(start)
-        rest = stream.read()
-    packed = _first(rest, GZIP, lambda at: _inflate(rest[at : at + 4096], 5) == b"WARC/")
-    plain = _first(rest, b"\nWARC/", lambda at: True)
-    found = [packed] if packed >= 0 else []
-    found += [plain + 1] if plain >= 0 else []
-    return start + min(found) if found else -1
-
-
-def _first(text: bytes, mark: bytes, accept: Callable[[int], bool]) -> int:
-    at = text.find(mark)
-    while at >= 0 and not accept(at):
-        at = text.find(mark, at + 1)
-    return at
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as bytes_:
+        packed = bytes_.find(GZIP, start)
+        while packed >= 0 and _inflate(bytes_[packed : packed + 4096], 5) != b"WARC/":
+            packed = bytes_.find(GZIP, packed + 1)
+        plain = bytes_.find(b"\nWARC/", start - 1) + 1
+    return min((at for at in (packed, plain) if at >= start), default=-1)
 
 
 def _inflate(packed: bytes, length: int) -> bytes:
@@ -127,8 +122,6 @@ def _pages(record: Any, name: str, row: int, largest_body: int) -> Iterator[Page
     length = record.content_length
     url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
     try:
-        if why := record.headers.get("WARC-Truncated"):
-            raise Undecodable(f"was cut off when it was archived ({why})")
         raw = record.reader.read(largest_body + 65536)
         if length > largest_body + 65536:
             raise Undecodable(f"{length:,} bytes, more than {largest_body:,}")
@@ -144,6 +137,8 @@ def _pages(record: Any, name: str, row: int, largest_body: int) -> Iterator[Page
     if not http:
         headers = {"content-type": record.headers.get("Content-Type") or ""}
         headers |= {"content-language": record.headers.get("WARC-Identified-Content-Language") or ""}
+    if why := record.headers.get("WARC-Truncated"):
+        headers["warc-truncated"] = why
     yield Page(url, record.record_id or "", record.headers.get("WARC-Date") or "", status, headers, body, kind)
 
 
@@ -290,7 +285,7 @@ class ArchiveWriter:
         self._stream.seek(keep)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
@@ -301,11 +296,12 @@ class ArchiveWriter:
             self._stream.write(_warcinfo(exchange.date, self.software, self.robots))
         response = response_block(exchange)
         identifier = record_id("response", exchange.url, response)
-        digest = {"WARC-Payload-Digest": _digest(exchange.body)}
+        extra = {"WARC-Payload-Digest": _digest(exchange.body)}
         optional = {"WARC-IP-Address": exchange.address, "WARC-Truncated": exchange.truncated}
+        extra |= {key: value for key, value in optional.items() if value}
         self._stream.write(
             _record("request", exchange, _block(exchange.request_line, exchange.request_headers), identifier)
-            + _record("response", exchange, response, "", digest | {key: value for key, value in optional.items() if value})
+            + _record("response", exchange, response, "", extra)
         )
         self._stream.flush()
 

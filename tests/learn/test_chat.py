@@ -132,7 +132,11 @@ def test_a_preference_counts_only_the_last_answers() -> None:
 
 def test_a_pair_that_cutting_makes_equal_is_named() -> None:
     row = Preference(
-        "p", CHAT[1:2], {"role": "assistant", "content": "The same."}, {"role": "assistant", "content": "The same!"}, "p row 3"
+        "p",
+        CHAT[1:2],
+        {"role": "assistant", "content": "The same."},
+        {"role": "assistant", "content": "The same!"},
+        "p row 3",
     )
     prompt, _ = encode(row.prompt, TOKENIZER, prompt=True)
     bad = encode_preference(row, TOKENIZER, length=len(prompt) + 3)
@@ -158,7 +162,6 @@ def test_a_template_that_marks_nothing_is_an_error() -> None:
         ("{% for %}", "the chat template fails"),
         ("{{ raise_exception('roles must alternate') }}", "the chat template fails: roles must alternate"),
         ("{{ messages.__class__.__mro__ }}", "unsafe"),
-        ("{{ ''.__class__ }}", "unsafe"),
         ("{{ messages.append(1) }}", "unsafe"),
         ("{{ 'a' * 1000000000 }}", "may not compute str"),
         ("{{ 10 ** 1000 }}", "may not compute int"),
@@ -167,10 +170,13 @@ def test_a_template_that_marks_nothing_is_an_error() -> None:
         ("{{ '{:>1000000000}'.format(1) }}", "unsafe"),
         ("{{ 'a' | center(1000000000) }}", "No filter named 'center'"),
         ("{% for i in range(99999999) %}a{% endfor %}", "the chat template fails"),
-        ("{% for i in range(9999) %}{% for j in range(9999) %}aaaa{% endfor %}{% endfor %}", "makes more than 2,000,000"),
+        (
+            "{% for i in range(9999) %}{% for j in range(9999) %}aaaa{% endfor %}{% endfor %}",
+            "makes more than 2,000,000",
+        ),
         ("{# " + "a" * 100_000 + " #}", "more than 100,000"),
         ("{{ strftime_now('%Y') }}", "undefined"),
-        ("{{ messages | tojson | int('x') + 'a' }}", "the chat template fails"),
+        ("{% set n = namespace(s='a') %}{% for i in range(40) %}{% set n.s = n.s + n.s %}{% endfor %}", "str [+] str"),
     ],
 )
 def test_a_template_can_do_no_harm(template: str, words: str) -> None:
@@ -179,9 +185,9 @@ def test_a_template_can_do_no_harm(template: str, words: str) -> None:
 
 
 def test_the_template_is_not_escaped_and_knows_json() -> None:
-    assert render([{"role": "user", "content": "<a> & é"}], template="{{ messages | tojson }}{{ 7 % 2 }}{{ 3 * 4 }}") == [
-        '[{"role": "user", "content": "<a> & é"}]112'
-    ]
+    assert render(
+        [{"role": "user", "content": "<a> & é"}], template="{{ messages | tojson }}{{ 7 % 2 }}{{ 3 * 4 }}"
+    ) == ['[{"role": "user", "content": "<a> & é"}]112']
 
 
 def test_our_template_is_one_file_that_jinja_reads(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hornbook.learn.batches import Batch, Examples
 from hornbook.learn.loop import next_token, train
 from hornbook.learn.optim import Optimizer, adamw
 from hornbook.learn.schedules import cosine
+from hornbook.model.lora import attach, trainable
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
 from tests.learn.test_batches import examples
@@ -43,7 +44,7 @@ def go(model: Transformer, optimizer: Optimizer, *, first: int, until: int, save
 
 
 def everything(model: Transformer, optimizer: Optimizer) -> dict[str, torch.Tensor]:
-    return checkpoint.trainable(model) | optimizer.state()
+    return trainable(model) | optimizer.state()
 
 
 @every_kind
@@ -75,7 +76,9 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_last_two_are_kept_and_saving_gives_the_same_bytes(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_last_two_are_kept_and_saving_gives_the_same_bytes(
+    saved: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     assert sorted(p.name for p in saved.iterdir()) == ["step-00000002", "step-00000003"]
     again = tmp_path_factory.mktemp("again")
     model = tiny.model(exact=False)
@@ -146,10 +149,10 @@ def test_a_half_written_checkpoint_does_not_exist(saved: Path) -> None:
 def test_another_model_is_refused_and_left_alone(saved: Path, model: Transformer, words: str) -> None:
     found, _ = checkpoint.newest(saved)
     assert found is not None
-    before = {name: p.clone() for name, p in checkpoint.trainable(model).items()}
+    before = {name: p.clone() for name, p in trainable(model).items()}
     with pytest.raises(InputError, match=words):
         checkpoint.restore(found, model=model, optimizer=adamw(model, learning_rate=1e-2))
-    assert all(torch.equal(p, before[name]) for name, p in checkpoint.trainable(model).items())
+    assert all(torch.equal(p, before[name]) for name, p in trainable(model).items())
 
 
 def test_what_is_lost_between_opening_and_reading_is_an_error(saved: Path) -> None:
@@ -157,13 +160,19 @@ def test_what_is_lost_between_opening_and_reading_is_an_error(saved: Path) -> No
     assert found is not None
     (found.path / "optimizer.safetensors").unlink()
     model = tiny.model(exact=False)
-    with pytest.raises(Damaged, match="optimizer.safetensors"):
+    with pytest.raises(Damaged, match=r"optimizer.safetensors"):
         checkpoint.restore(found, model=model, optimizer=adamw(model, learning_rate=1e-2))
 
 
 def test_only_what_learns_is_saved(tmp_path: Path) -> None:
     model = tiny.model(exact=False)
-    model.model.embed_tokens.weight.requires_grad_(False)
-    assert "model.embed_tokens.weight" not in checkpoint.trainable(model)
-    path = checkpoint.save(tmp_path, step=0, model=model, optimizer=adamw(model, learning_rate=1.0), extra={})
-    assert path.name == "step-00000000"
+    attach(model, r=2, alpha=4, targets=["q_proj", "down_proj"], seed=0)
+    optimizer = adamw(model, learning_rate=1e-2)
+    go(model, optimizer, first=0, until=2, save=tmp_path)
+    found, _ = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert (found.path / "model.safetensors").stat().st_size < 2000
+    other = tiny.model(exact=False)
+    attach(other, r=2, alpha=4, targets=["q_proj", "down_proj"], seed=1)
+    checkpoint.restore(found, model=other, optimizer=adamw(other, learning_rate=1e-2))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))

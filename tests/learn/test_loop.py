@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -25,6 +25,12 @@ def run(model: Transformer, optimizer: Optimizer, *, rows: int = 8, length: int 
     return list(train(model, batches=batches, loss=next_token, optimizer=optimizer, schedule=constant, steps=steps))
 
 
+MAKERS: dict[str, Callable[[Transformer], Optimizer]] = {
+    "adamw": lambda m: adamw(m, learning_rate=1e-3),
+    "muon": lambda m: muon(m, learning_rate=1e-3, matrix_learning_rate=1e-3),
+}
+
+
 def constant(step: int) -> float:
     return 1.0
 
@@ -37,18 +43,15 @@ def weights(model: Transformer) -> list[Tensor]:
 @pytest.mark.parametrize(("rows", "length"), [(1, 14), (2, 14), (3, 30), (8, 200)])
 def test_accumulation_and_packing_are_the_big_batch(make: str, rows: int, length: int) -> None:
     models = [tiny.model(), tiny.model()]
-    build = {
-        "adamw": lambda m: adamw(m, learning_rate=1e-3),
-        "muon": lambda m: muon(m, learning_rate=1e-3, matrix_learning_rate=1e-3),
-    }[make]
+    build = MAKERS[make]
     whole = run(models[0], build(models[0]), rows=8, length=14, steps=1)
     parts = run(models[1], build(models[1]), rows=rows, length=length, steps=1)
     # Elsewhere in a row means other rotary angles, and those are rounded to single precision.
     close = 1e-12 if length == 14 else 1e-9
     assert parts[0].loss == pytest.approx(whole[0].loss, rel=close)
     assert parts[0].grad_norm == pytest.approx(whole[0].grad_norm, rel=close)
-    # Adam's first step is sign(gradient), which magnifies rounding where the gradient is nearly zero; Muon orthogonalizes
-    # in bfloat16.
+    # Adam's first step is sign(gradient), which magnifies rounding where the gradient is nearly zero; Muon
+    # orthogonalizes in bfloat16.
     torch.testing.assert_close(weights(models[1]), weights(models[0]), rtol=0, atol=1e-8 if make == "adamw" else 1e-4)
 
 
@@ -89,9 +92,7 @@ def test_a_large_gradient_is_clipped() -> None:
 
     for model, loss in ((loud, tenfold), (quiet, next_token)):
         optimizer = adamw(model, learning_rate=1e-3)
-        (done,) = train(
-            model, batches=batches, loss=loss, optimizer=optimizer, schedule=constant, steps=1, clip=1e-3
-        )
+        (done,) = train(model, batches=batches, loss=loss, optimizer=optimizer, schedule=constant, steps=1, clip=1e-3)
         assert done.grad_norm > 1e-3
     torch.testing.assert_close(weights(loud), weights(quiet), rtol=1e-6, atol=1e-9)
 

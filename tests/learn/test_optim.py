@@ -68,11 +68,11 @@ def test_broken_state_is_named(make: Callable[[Transformer], Optimizer]) -> None
     stepped(model, optimizer, range(1))
     state = optimizer.state()
     key = next(key for key in state if not key.startswith("step/"))
-    with pytest.raises(InputError, match="f: the optimizer's '.*' is missing"):
+    with pytest.raises(InputError, match=r"f: the optimizer's '.*' is missing"):
         optimizer.load_state({k: v for k, v in state.items() if k != key}, where="f")
     with pytest.raises(InputError, match="shape"):
         optimizer.load_state(state | {key: torch.zeros(3)}, where="f")
-    with pytest.raises(InputError, match="'exp_avg' of 'model.nothing' belongs to no parameter"):
+    with pytest.raises(InputError, match=r"'exp_avg' of 'model.nothing' belongs to no parameter"):
         optimizer.load_state(state | {"exp_avg/model.nothing": torch.zeros(3)}, where="f")
 
 

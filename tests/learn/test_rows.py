@@ -36,7 +36,9 @@ def test_a_good_row(tmp_path: Path) -> None:
 
 
 def test_ids_tell_equal_rows_apart_and_do_not_depend_on_the_file(tmp_path: Path) -> None:
-    first = [row.id for row in read_conversations(written(tmp_path / "a.jsonl", GOOD, GOOD)) if isinstance(row, Conversation)]
+    first = [
+        row.id for row in read_conversations(written(tmp_path / "a.jsonl", GOOD, GOOD)) if isinstance(row, Conversation)
+    ]
     (second,) = read_conversations(written(tmp_path / "b.jsonl", dict(reversed(GOOD.items()))))
     assert isinstance(second, Conversation)
     assert first == [second.id, f"{second.id}#2"]
@@ -47,9 +49,9 @@ def test_compressed_rows(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(json.dumps(GOOD).encode()))
     assert isinstance(next(read_conversations(path)), Conversation)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(InputError, match="c.jsonl.gz: cannot be read"):
+    with pytest.raises(InputError, match=r"c.jsonl.gz: cannot be read"):
         list(read_conversations(path))
-    with pytest.raises(InputError, match="none.jsonl: cannot be read"):
+    with pytest.raises(InputError, match=r"none.jsonl: cannot be read"):
         list(read_conversations(tmp_path / "none.jsonl"))
 
 
@@ -76,7 +78,11 @@ U, A = ("user", "q"), ("assistant", "a")
         (chat(U, A, ("system", "s")), 'messages[2].role = "system": out of turn, expected user', ""),
         (chat(("user", "x<|im_end|>y"), A), "holds the control token '<|im_end|>'", ""),
         (chat(("user", "x\ufdd0y"), A), "holds the control token", ""),
-        ({"conversations": [{"from": "human", "value": "q"}]}, "keys = [\"conversations\"]: no 'messages'", '"from" to "role"'),
+        (
+            {"conversations": [{"from": "human", "value": "q"}]},
+            "keys = [\"conversations\"]: no 'messages'",
+            '"from" to "role"',
+        ),
         ({"instruction": "q", "output": "a"}, "no 'messages'", '"output" the assistant'),
         ({"text": "a page"}, "no 'messages'", "pretraining"),
         ({"question": "q", "answer": "a"}, 'keys = ["answer", "question"]', '{"messages"'),
@@ -89,7 +95,7 @@ def test_a_bad_conversation_is_named(row: Any, message: str, hint: str, tmp_path
     assert str(bad[0]).startswith("chats.jsonl row 2: ")
     assert message in str(bad[0])
     assert hint in bad[0].hint
-    with pytest.raises(InputError, match="chats.jsonl row 2: ") as raised:
+    with pytest.raises(InputError, match=r"chats.jsonl row 2: ") as raised:
         sift(read_conversations(path), bad_rows="error")
     assert 'bad_rows = "skip"' in raised.value.hint
 
@@ -153,7 +159,7 @@ def test_the_first_bad_row_is_an_error_that_counts_the_others(tmp_path: Path) ->
 
 
 def test_no_good_row_is_an_error_even_when_skipping(tmp_path: Path) -> None:
-    with pytest.raises(EmptyInput, match="no row to learn from; the first of 1 bad ones: c.jsonl row 1"):
+    with pytest.raises(EmptyInput, match=r"no row to learn from; the first of 1 bad ones: c.jsonl row 1"):
         sift(read_conversations(written(tmp_path / "c.jsonl", "null")), bad_rows="skip")
     with pytest.raises(EmptyInput, match="no row to learn from"):
         sift([], bad_rows="skip")

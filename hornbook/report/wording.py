@@ -6,6 +6,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup, escape
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -19,7 +21,7 @@ class Metric:
 
 METRICS = {
     "bits_per_byte": Metric(label="Bits per byte", better="lower"),
-    "loss": Metric(label="Loss", better="lower", unit="nats per token"),
+    "loss": Metric(label="Loss", better="lower", unit="nats"),
     "answer_log_likelihood": Metric(label="Answer log-likelihood", better="higher", unit="nats per token"),
     "preference_accuracy": Metric(label="Preference accuracy", better="higher", percent=True),
     "accuracy": Metric(label="Accuracy", better="higher", percent=True),
@@ -72,7 +74,7 @@ def size(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds for people: `3.2 s`, `8 min 24 s`, `2 h 05 min`."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f}\u00a0s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -93,6 +95,11 @@ def score(value: Any, key: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Text without what can hide or reorder it: control, format and surrogate characters; tabs, line ends and joiners stay."""
+    """Text without control, format and surrogate characters, which hide or reorder it; line ends and joiners stay."""
     hidden = {c for c in set(text) if unicodedata.category(c) in ("Cc", "Cf", "Cs")} - set("\n\t\u200c\u200d")
     return text.translate(dict.fromkeys(map(ord, hidden)))
+
+
+def svg(body: str, *, view: str, title: str, description: str, style: str = "") -> Markup:
+    head = f'<svg class="chart" viewBox="{view}" role="img"{style}>'
+    return Markup(f"{head}<title>{escape(title)}</title><desc>{escape(description)}</desc>{body}</svg>")

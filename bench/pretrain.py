@@ -1,0 +1,319 @@
+"""tokens -> model: training, decoding, and how long until the first step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inputs import texts, write_jsonl
+from measure import PEERS, Measured, Peer, Row, Stopwatch, fresh, main, resident_mb
+
+if TYPE_CHECKING:
+    import torch
+
+    from hornbook.learn.batches import Batch, Pretraining
+    from hornbook.model.transformer import Architecture
+
+CORES = os.cpu_count() or 1
+
+
+def batches(*, vocabulary: int, length: int, batch: int) -> Pretraining:
+    """Windows of real text; a token is a word's checksum, which has the frequencies of words and needs no training."""
+    import numpy as np
+
+    from hornbook.learn.batches import Pretraining
+    from hornbook.text.shards import Split
+
+    documents = [np.array([0, *map(partial(_token, vocabulary), text.split())], np.uint16) for text in texts(2)]
+    lengths = np.array(list(map(len, documents)))
+    names = [str(at) for at in range(len(documents))]
+    corpus = Split(np.concatenate(documents), names, ["all"] * len(names), np.cumsum(lengths) - lengths, lengths, lengths)
+    return Pretraining(corpus, weights={"all": 1}, separator=0, length=length, sequences=batch, rows=batch, seed=0)
+
+
+def _token(vocabulary: int, word: str) -> int:
+    return 1 + zlib.crc32(word.encode()) % (vocabulary - 1)
+
+
+def bf16() -> torch.dtype:
+    """What `hornbook pretrain` computes matrix products in on most machines of today."""
+    import torch
+
+    return torch.bfloat16
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+WARMUP = 2
+
+
+def train(*, depth: int, vocabulary: int, length: int, batch: int, steps: int, optimizer: str = "adamw") -> Measured:
+    """Our model, optimizer and loop."""
+    from hornbook.learn.loop import next_token, train
+    from hornbook.model.transformer import Transformer
+    from hornbook.stages.pretrain import shape
+    from hornbook.training import make_optimizer
+
+    model = Transformer(shape(depth, vocabulary=vocabulary, length=length)).initialize(0)
+    kind = "muon" if optimizer == "muon" else "adamw"
+    loop = train(
+        model,
+        batches=batches(vocabulary=vocabulary, length=length, batch=batch).step,
+        loss=next_token,
+        optimizer=make_optimizer(model, kind, learning_rate=1e-3, decay=0.1),
+        schedule=lambda step: 1.0,
+        steps=WARMUP + steps,
+        autocast=bf16(),
+    )
+    return _paced(lambda step: next(loop).loss, tokens=batch * length, steps=steps)
+
+
+def train_transformers(*, depth: int, vocabulary: int, length: int, batch: int, steps: int, **_: str) -> Measured:
+    """transformers' Llama of the same shape, bf16 autocast, fused AdamW."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from hornbook.stages.pretrain import shape
+
+    a = shape(depth, vocabulary=vocabulary, length=length)
+    same = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim")
+    config = LlamaConfig(**{name: getattr(a, name) for name in same}, tie_word_embeddings=True)
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).train()
+
+    def loss(batch: Batch) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found: torch.Tensor = model(input_ids=batch.tokens, labels=batch.tokens).loss
+        return found
+
+    adamw = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
+    return _trained(model, adamw, loss, vocabulary=vocabulary, length=length, batch=batch, steps=steps)
+
+
+def train_nanogpt(*, depth: int, vocabulary: int, length: int, batch: int, steps: int, **_: str) -> Measured:
+    """nanoGPT as it ships: fp32, compiled, its own optimizer; the compilation is not timed."""
+    import torch
+
+    assert PEERS is not None
+    sys.path.insert(0, str(PEERS / "nanoGPT"))
+    from model import GPT, GPTConfig
+
+    torch.manual_seed(0)
+    shape = {"n_layer": depth, "n_head": depth, "n_embd": 64 * depth, "block_size": length, "vocab_size": vocabulary}
+    gpt = GPT(GPTConfig(**shape, dropout=0.0, bias=False))
+    adamw = gpt.configure_optimizers(0.1, 1e-3, (0.9, 0.95), "cpu")
+    compiled = torch.compile(gpt)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        found: torch.Tensor = compiled(batch.tokens, batch.targets)[1]
+        return found
+
+    return _trained(gpt, adamw, loss, vocabulary=vocabulary, length=length, batch=batch, steps=steps)
+
+
+def _trained(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[Batch], torch.Tensor],
+    *,
+    vocabulary: int,
+    length: int,
+    batch: int,
+    steps: int,
+) -> Measured:
+    """The loop that people write: forward, backward, clip, step."""
+    import torch
+
+    data = batches(vocabulary=vocabulary, length=length, batch=batch)
+
+    def take(step: int) -> float:
+        found = loss(data.step(step)[0])
+        found.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return found.item()
+
+    return _paced(take, tokens=batch * length, steps=steps)
+
+
+def _paced(take: Callable[[int], float], *, tokens: int, steps: int) -> Measured:
+    """Tokens a second, the first steps not counted, and the losses for a look at whether both do learn."""
+    loaded = resident_mb()
+    losses = [take(step) for step in range(WARMUP)]
+    with Stopwatch() as watch:
+        losses += [take(step) for step in range(WARMUP, WARMUP + steps)]
+    per_cpu = tokens * steps / watch.cpu
+    return Measured(
+        tokens * steps / watch.wall,
+        {
+            "first_loss": round(losses[0], 4),
+            "last_loss": round(losses[-1], 4),
+            "per_cpu_second": round(per_cpu),
+            "loaded_mb": round(loaded),
+        },
+    )
+
+
+# -- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def decoder(depth: int) -> Architecture:
+    """30 million parameters at depth 8."""
+    from hornbook.stages.pretrain import shape
+
+    return shape(depth, vocabulary=8192, length=1024)
+
+
+def prompts(batch: int) -> list[list[int]]:
+    return [[_token(8192, f"{row} {at}") for at in range(32)] for row in range(batch)]
+
+
+def decode(*, depth: int, batch: int, tokens: int) -> Measured:
+    """Greedy, fp32, one thread."""
+    from hornbook.model.sample import generate
+    from hornbook.model.transformer import Transformer
+
+    model = Transformer(decoder(depth)).initialize(0).eval()
+
+    def work(number: int) -> list[list[int]]:
+        steps = list(generate(model, prompts(batch), max_new_tokens=number))
+        return [[token for token in column if token is not None] for column in zip(*steps, strict=True)]
+
+    return _decoded(work, batch=batch, tokens=tokens)
+
+
+def decode_hf(*, depth: int, batch: int, tokens: int) -> Measured:
+    """transformers' generate with the same weights, greedy, fp32, one thread."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from hornbook.model.families import to_config
+    from hornbook.model.transformer import Transformer
+
+    architecture = decoder(depth)
+    config = to_config(architecture)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config)).eval()
+    weights = Transformer(architecture).initialize(0).state_dict()
+    model.load_state_dict(weights, strict=False)
+    model.tie_weights()
+
+    def work(number: int) -> list[list[int]]:
+        ids = torch.tensor(prompts(batch))
+        limits: dict[str, Any] = {"max_new_tokens": number, "min_new_tokens": number, "do_sample": False, "pad_token_id": 0}
+        out: list[list[int]] = model.generate(ids, attention_mask=torch.ones_like(ids), **limits)[:, ids.shape[1] :].tolist()
+        return out
+
+    return _decoded(work, batch=batch, tokens=tokens)
+
+
+def _decoded(work: Callable[[int], list[list[int]]], *, batch: int, tokens: int) -> Measured:
+    import torch
+
+    torch.set_num_threads(1)
+    work(4)
+    with Stopwatch() as watch:
+        said = work(tokens)
+    return Measured(batch * tokens / watch.cpu, {"_said": said})
+
+
+def same_tokens(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """The share of tokens that both chose."""
+    pairs = [(a, b) for x, y in zip(ours["_said"], theirs["_said"], strict=True) for a, b in zip(x, y, strict=True)]
+    return {"same_tokens": round(sum(a == b for a, b in pairs) / len(pairs), 4)}
+
+
+# -- start ------------------------------------------------------------------------------------------------------------
+
+
+def tokenized(*, folder: Path, depth: int) -> None:
+    """A run of `tokenize` to pretrain on."""
+    from hornbook.run import execute
+    from hornbook.stages import load
+
+    rows = [{"id": str(at), "text": text} for at, text in enumerate(texts(2))]
+    source = write_jsonl(fresh(folder / "in") / "rows.jsonl", rows)
+    crawl, curate, tokenize = (load(name) for name in ("crawl", "curate", "tokenize"))
+    gathered = execute(crawl, crawl.config(source=str(source)), runs=folder / "runs")
+    corpus = execute(curate, curate.config(crawl=gathered, workers=1), runs=folder / "runs")
+    execute(tokenize, tokenize.config(corpus, vocabulary=4096), runs=folder / "runs")
+
+
+def start(*, folder: Path, depth: int) -> Measured:
+    """Seconds from `hornbook pretrain` to its first step done, the measurement of the new model before it included."""
+    tokens = next(path for path in (folder / "runs").glob("tokenize-*") if path.is_dir())
+    runs = fresh(folder / "again")
+    command = [sys.executable, "-m", "hornbook", "pretrain", str(tokens), "--depth", str(depth), "--runs", str(runs)]
+    began = time.perf_counter()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not _stepped(runs) and child.poll() is None:
+            time.sleep(0.01)
+        seconds = time.perf_counter() - began
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    if not _stepped(runs):
+        raise SystemExit(f"{' '.join(command)} ended before its first step")
+    return Measured(seconds)
+
+
+def _stepped(runs: Path) -> bool:
+    lines = [line for path in runs.glob(".tmp-*/scratch/timings.jsonl") for line in path.read_text().splitlines()]
+    return any(line.endswith("}") and json.loads(line)["step"] > 0 for line in lines)
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _shape(depth: int, vocabulary: int, steps: int, **more: str) -> dict[str, Any]:
+    return {"depth": depth, "vocabulary": vocabulary, "length": 256, "batch": 16, "steps": steps, **more}
+
+
+TRAINED: dict[str, dict[str, Any]] = {
+    "4 M": _shape(4, 4096, 8),
+    "17 M": _shape(6, 16384, 4),
+    "17 M, Muon": _shape(6, 16384, 4, optimizer="muon"),
+}
+DECODED = {f"30 M, batch {batch}": {"depth": 8, "batch": batch, "tokens": 64} for batch in (1, 8)}
+LLAMA = "Llama, bf16 autocast, fused AdamW"
+
+
+def _rows() -> Sequence[Row]:
+    training = partial(Row, unit="tokens/s", sizes=TRAINED, ours=train, threads=CORES)
+    return (
+        training("train-transformers", peers=(Peer(train_transformers, "transformers", config=LLAMA),)),
+        training("train-nanogpt", peers=(Peer(train_nanogpt, "nanoGPT/", config="fp32, compiled, as it ships"),)),
+        Row(
+            "decode-hf",
+            "tokens/CPU-s",
+            DECODED,
+            decode,
+            (Peer(decode_hf, "transformers", config="generate, greedy, fp32, 1 thread"),),
+            compare=same_tokens,
+        ),
+        Row(
+            "start",
+            "s to first step",
+            {"depth 4": {"depth": 4}, "depth 8": {"depth": 8}},
+            start,
+            prepare=tokenized,
+            less_is_better=True,
+            threads=CORES,
+        ),
+    )
+
+
+ROWS = _rows()
+
+if __name__ == "__main__":
+    main(ROWS)

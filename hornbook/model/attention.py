@@ -1,0 +1,83 @@
+"""Attention of one layer, and who may see whom.
+
+Shapes: B rows, T query tokens, S keys, H query heads, K key/value heads, C head size.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MATMUL_ATTENTION_LIMIT = 512
+"""Up to this many keys a CPU attends in bfloat16 by two matrix products: faster there than SDPA (docs/decisions.md)."""
+
+
+def causal_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
+    """bool, True = visible: a query position [..., T] sees key positions [S] up to itself and inside the window."""
+    distance = queries[..., :, None] - keys
+    visible = distance >= 0
+    return visible if window is None else visible & (distance < window)
+
+
+def row_mask(tokens: Tensor, documents: Tensor | None, window: int | None) -> Tensor | None:
+    """bool[B or 1, 1, T, T], or None where plain causal attention says the same."""
+    length = tokens.shape[1]
+    one_document = documents is None or bool((documents == documents[:, :1]).all())
+    if one_document and (window is None or length <= window):
+        return None
+    positions = torch.arange(length, device=tokens.device)
+    mask = causal_mask(positions, positions, window)[None]
+    if documents is not None and not one_document:
+        mask = mask & (documents[:, :, None] == documents[:, None, :])
+    return mask[:, None]
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """What matrix products work in here: autocast's type where it is on, else the type of `x`."""
+    kind = x.device.type
+    autocast: torch.dtype = torch.get_autocast_dtype(kind)
+    return autocast if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def plan_attention(mask: Tensor | None, *, queries: int, keys: int, like: Tensor) -> tuple[Tensor | None, bool]:
+    """(mask in the form the attention wants, whether by matmul).
+
+    A choice by shape and type alone, so that training, scoring and reference passes use the same arithmetic.
+    """
+    dtype = compute_dtype(like)
+    if like.device.type != "cpu" or dtype != torch.bfloat16 or keys > MATMUL_ATTENTION_LIMIT:
+        return mask, False
+    if mask is None and queries > 1:
+        mask = torch.ones(1, 1, queries, keys, dtype=torch.bool).tril()
+    if mask is None:
+        return None, True
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -math.inf), True
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(Q K' / sqrt(C)) V: query [B, H, T, C], key and value [B, K, S, C] -> [B, H, T, C].
+
+    mask: bool, True = visible, [B or 1, 1, T, S]; None is causal with T = S, or T = 1 that sees every key.
+    """
+    causal = mask is None and query.shape[2] > 1
+    grouped = query.shape[1] != key.shape[1]
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+
+
+def attend_by_matmul(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """`attend` written out, the heads of a group folded together so that keys and values are never repeated.
+
+    bias: 0 where visible, -inf elsewhere, [B or 1, 1, T, S]; None: every key is visible.
+    """
+    rows, heads, length, size = query.shape
+    groups, keys = key.shape[1:3]
+    grouped = (query * size**-0.5).reshape(rows, groups, -1, size)
+    scores: Tensor = grouped @ key.transpose(-1, -2)
+    if bias is not None:
+        # In place: the product's own gradient needs no scores, and a pass over them costs as much as the product.
+        scores = scores.view(rows, groups, -1, length, keys).add_(bias[:, :, None]).view(scores.shape)
+    mixed: Tensor = scores.softmax(-1) @ value
+    return mixed.view(rows, heads, length, size)

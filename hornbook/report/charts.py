@@ -1,0 +1,205 @@
+"""Curves for the report, by matplotlib.
+
+Each is one inline SVG without script, external reference or fixed colour: strokes are CSS variables of the page,
+so the same picture serves the light and the dark page. The same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from hornbook.report.folder import Json, Run
+from hornbook.report.wording import metric_of, rank, score, svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Points = Sequence[tuple[float, float]]
+"""(step, value) pairs in order of step."""
+
+_MEASURED_ALWAYS = ("step", "tokens", "learned", "loss", "learning_rate", "grad_norm")
+_ASIDE = ("learning_rate", "grad_norm")
+
+SERIES = 6
+"""How many colours the page has for lines; more lines than that begin again."""
+
+_INK, _RULE, _FAINT = "#010101", "#020202", "#030303"
+_VARIABLES = {_INK: "var(--muted)", _RULE: "var(--rule)", _FAINT: "var(--faint)"} | {
+    f"#0a0a{n:02x}": f"var(--series-{n})" for n in range(SERIES)
+}
+_MOST_POINTS = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart with its caption and the last value of each line."""
+
+    title: str
+    unit: str
+    picture: Markup
+    legend: Sequence[tuple[str, str]]
+    aside: bool
+    """Of interest to who looks for what went wrong, and drawn smaller."""
+
+
+def curves(run: Run) -> list[Figure]:
+    """The charts of a training run: loss, what was evaluated, then learning rate and gradient norm."""
+    keys = list(dict.fromkeys(key for row in run.metrics for key in row))
+    judged = list(dict.fromkeys(key.partition("/")[0] for key in keys if key not in _MEASURED_ALWAYS))
+    wanted = ("loss", *judged, *_ASIDE)
+    drawn = (_figure(run, base, [key for key in keys if key.partition("/")[0] == base]) for base in wanted)
+    return [figure for figure in drawn if figure]
+
+
+def _figure(run: Run, base: str, keys: Sequence[str]) -> Figure | None:
+    aside = base in _ASIDE
+    lines = {key: finite(listed(run.metrics, key)) for key in keys}
+    lines = {key: points for key, points in lines.items() if len(points) > 1}
+    if not lines:
+        return None
+    known = metric_of(base)
+    picture = curve(lines, title=f"{run.table}: {known.label}", smooth=base in ("loss", "grad_norm"), small=aside)
+    ends = [(key.partition("/")[2], score(points[-1][1], base)) for key, points in lines.items()]
+    return Figure(title=known.label, unit=known.unit, picture=picture, legend=ends, aside=aside)
+
+
+def numbers(run: Run, most: int = 12) -> tuple[list[str], list[Json]]:
+    """The charts as a table: its columns, and evenly chosen steps with first and last."""
+    merged: dict[float, Json] = {}
+    for row in run.metrics:
+        merged.setdefault(row.get("step", 0), {}).update(row)
+    rows = [merged[step] for step in sorted(merged)]
+    judged = [row for row in rows if any(key not in _MEASURED_ALWAYS for key in row)] or rows
+    last = len(judged) - 1
+    chosen = sorted({round(last * n / (most - 1)) for n in range(most)}) if judged else []
+    measures = sorted({key for row in rows for key in row if key not in _MEASURED_ALWAYS}, key=rank)
+    columns = [key for key in ("step", "loss", *measures, *_ASIDE) if any(key in row for row in rows)]
+    return columns, [judged[index] for index in chosen]
+
+
+def curve(lines: Mapping[str, Points], *, title: str, smooth: bool = False, small: bool = False) -> Markup:
+    """Lines over training steps.
+
+    Args:
+        title: what a reader who cannot see the picture is told, with the first and last value of each line.
+        smooth: draw the values faintly and their running mean over them.
+        small: for a narrow column beside others.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    width, height = (240, 92) if small else (390, 206)
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "axes.formatter.useoffset": False}):
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72, frameon=False)
+        axes = figure.add_axes((44 / width, 22 / height, 1 - 54 / width, 1 - 32 / height))
+        _frame(axes, ticks=2 if small else 4)
+        for index, points in enumerate(lines.values()):
+            _line(axes, finite(points), colour=f"#0a0a{index % SERIES:02x}", smooth=smooth)
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    description = "; ".join(_spoken(name, finite(points)) for name, points in lines.items())
+    return _inline(buffer.getvalue().decode(), title=title, description=description)
+
+
+def finite(points: Points) -> list[tuple[float, float]]:
+    """The points whose value is a number."""
+    return [(step, value) for step, value in points if math.isfinite(value)]
+
+
+def _spoken(name: str, points: Points) -> str:
+    return f"{name}: {points[0][1]:.4g} at step {points[0][0]:g}, {points[-1][1]:.4g} at step {points[-1][0]:g}"
+
+
+def _frame(axes: Axes, *, ticks: int) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.patch.set_visible(False)
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set(color=_RULE, linewidth=1)
+    axes.grid(axis="y", color=_RULE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, labelsize=11, labelcolor=_INK, pad=6)
+    axes.xaxis.set_major_locator(MaxNLocator(ticks + 1, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.margins(x=0.01, y=0.08)
+
+
+def _steps(value: float) -> str:
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+
+
+def _tick(value: float) -> str:
+    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    return (f"{mantissa}e{int(exponent)}" if exponent else mantissa).replace("-", "\u2212")
+
+
+def _line(axes: Axes, points: Points, *, colour: str, smooth: bool) -> None:
+    thin = _thinned(points)
+    x, y = zip(*thin, strict=True)
+    if smooth and len(points) > 20:
+        axes.plot(x, y, color=colour, linewidth=0.9, alpha=0.3, clip_on=False)
+        x, y = zip(*_thinned(_running_mean(points)), strict=True)
+    few = len(thin) <= 30 and not smooth
+    marker = "o" if few else None
+    axes.plot(x, y, color=colour, linewidth=1.8, marker=marker, markersize=3.4, markeredgewidth=0, clip_on=False)
+
+
+def _running_mean(points: Points) -> list[tuple[float, float]]:
+    """Mean over a centred window of about a thirtieth of the run, narrower towards both ends; it does not lag."""
+    sums = list(accumulate((value for _, value in points), initial=0.0))
+    means: list[tuple[float, float]] = []
+    for index, (step, _) in enumerate(points):
+        reach = min(len(points) // 60 + 1, index, len(points) - 1 - index)
+        means.append((step, (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)))
+    return means
+
+
+def _thinned(points: Points) -> list[tuple[float, float]]:
+    """At most a few hundred points: of each stretch its lowest and highest, so that no spike is lost."""
+    if len(points) <= _MOST_POINTS:
+        return list(points)
+    size = math.ceil(2 * len(points) / _MOST_POINTS)
+    stretches = [points[start : start + size] for start in range(0, len(points), size)]
+    chosen = {pick(stretch, key=lambda p: (p[1], p[0])) for stretch in stretches for pick in (min, max)}
+    return sorted(chosen | {points[0], points[-1]})
+
+
+def _inline(drawn: str, *, title: str, description: str) -> Markup:
+    """matplotlib's file as a part of a page: in its colours and typeface, ids only where they are used."""
+    start = drawn.index("<svg")
+    body = drawn[drawn.index(">", start) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<clipPath.*?</clipPath>", "", body, flags=re.DOTALL)
+    body = re.sub(r' clip-path="[^"]*"| transform="rotate\(-0[^"]*"|font-family: [^;]*; |<g/>', "", body)
+    body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d)\d+", r"\1", tag[0]), body)
+    used = set(re.findall(r"#([\w-]+)", body))
+    body = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", body)
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, variable)
+    body = re.sub(r"\s*\n\s*", "\n", body.replace("xlink:href", "href"))
+    view = re.search(r'viewBox="([\d. ]+)"', drawn)
+    assert view is not None
+    return svg(body.strip().removesuffix("</svg>"), view=view[1], title=title, description=description)
+
+
+def listed(rows: Sequence[Json], key: str) -> list[tuple[float, float]]:
+    """The (step, value) pairs of one number of `metrics.jsonl`."""
+    return list(_pairs(rows, key))
+
+
+def _pairs(rows: Sequence[Json], key: str) -> Iterator[tuple[float, float]]:
+    for row in rows:
+        value, step = row.get(key), row.get("step")
+        if isinstance(value, int | float) and isinstance(step, int | float):
+            yield float(step), float(value)

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+from hornbook.errors import Damaged, EmptyInput, InputError, UsageError
+from hornbook.manifest import read_manifest
+from hornbook.run import execute
+from hornbook.stages import load
+from hornbook.stages.crawl import Crawl
+from hornbook.stages.curate import Curate
+from hornbook.text.document import Document, order_key, read_documents
+from hornbook.text.warc import ArchiveWriter, Exchange
+
+DATA = Path(os.environ.get("HORNBOOK_DATA", Path(__file__).parents[3] / "shared" / "data"))
+PLAIN: dict[str, Any] = {"filters": {"gopher_length": {"min_words": 5}}}
+THINGS = ("lamp", "kettle", "ladder", "basket", "hammer", "mirror", "saddle", "candle", "bucket", "pillow")
+
+
+def prose(n: int) -> str:
+    one, two, three = THINGS[n % 10], THINGS[n // 10 % 10], THINGS[(3 * n + 1) % 10]
+    return (
+        f"The {one} of house {n} was made from {two} wood in the year {1700 + n}. "
+        f"Nobody but the {three} maker knew of it, and he told {n + 2} people. "
+        f"They all went to see the {one}, and they found {n * 7} {two}s beside it."
+    )
+
+
+def page(url: str, body: str, *, status: str = "200 OK", kind: str = "text/html", **headers: str) -> Exchange:
+    named = [("Content-Type", kind), *((key.replace("_", "-"), value) for key, value in headers.items())]
+    return Exchange(url, "2024-05-06T07:08:09Z", "GET / HTTP/1.1", [], f"HTTP/1.1 {status}", named, body.encode())
+
+
+def html(*paragraphs: str, head: str = "") -> str:
+    return f"<html><head>{head}</head><body>{''.join(f'<p>{text}</p>' for text in paragraphs)}</body></html>"
+
+
+FOOTER = "All of these pages belong to the museum of household things."
+
+
+@pytest.fixture
+def crawled(tmp_path: Path) -> Path:
+    """A folder as `crawl` makes it, of thirty good pages and some others."""
+    folder = tmp_path / "crawl"
+    folder.mkdir()
+    with ArchiveWriter(folder / "crawl.warc.gz", software="test") as archive:
+        archive.append(page("http://x.org/robots.txt", "User-agent: *", kind="text/plain"))
+        for n in range(30):
+            archive.append(page(f"http://x.org/{'old' if n < 10 else 'new'}/{n}", html(prose(n), FOOTER)))
+        archive.append(page("https://www.x.org/new/11/", html(prose(99))))
+        archive.append(page("http://x.org/copy", html(prose(12), FOOTER)))
+        archive.append(page("http://x.org/near", html(f"{prose(13)} {prose(41)} {prose(52)}")))
+        archive.append(page("http://x.org/nearly", html(f"{prose(13)} {prose(41)} {prose(52)} And so on.")))
+        archive.append(page("http://x.org/short", html("Too short.")))
+        archive.append(page("http://x.org/gone", html("Nothing."), status="404 Not Found"))
+        archive.append(page("http://x.org/cat.png", "PNG", kind="image/png"))
+        archive.append(page("http://x.org/no", html(prose(55), head='<meta name="robots" content="noai">')))
+        archive.append(page("http://x.org/empty", html()))
+        archive.append(page("http://x.org/mail", html(f"{prose(56)} Write to jo@example.org or +49 30 1234567.")))
+    return folder
+
+
+def curate(crawl: Path, runs: Path, **options: Any) -> Path:
+    return execute(load("curate"), Curate(crawl=crawl, **options), runs=runs)
+
+
+def kept(run: Path) -> dict[str, Document]:
+    return {document.url or document.id: document for document in read_documents(run / "documents.parquet")}
+
+
+def removed(run: Path) -> dict[str, str]:
+    return {row["url"] or row["id"]: row["reason"] for row in pq.read_table(run / "removed.parquet").to_pylist()}
+
+
+def test_every_page_is_kept_or_removed_with_its_reason(crawled: Path, tmp_path: Path) -> None:
+    run = curate(crawled, tmp_path / "runs", **PLAIN)
+    good, gone = kept(run), removed(run)
+    assert not set(good) & set(gone)
+    assert len(good) + len(gone) == 41
+    assert gone["http://x.org/robots.txt"] == "content_type: robots.txt"
+    assert gone["http://x.org/gone"] == "http_status: 404"
+    assert gone["http://x.org/cat.png"] == "content_type: image/png"
+    assert gone["http://x.org/no"] == "opt_out: meta robots says noai"
+    assert gone["http://x.org/empty"] == "no_text: nothing is left after extraction"
+    assert gone["http://x.org/short"] == "gopher_length: 2 words, fewer than 5"
+    pairs = [("https://www.x.org/new/11/", "http://x.org/new/11"), ("http://x.org/copy", "http://x.org/new/12")]
+    for one, other in [*pairs, ("http://x.org/near", "http://x.org/nearly")]:
+        assert (one in gone) is not (other in gone)
+    rules = [gone.get(one) or gone[other] for one, other in [*pairs, ("http://x.org/near", "http://x.org/nearly")]]
+    assert [rule.partition(":")[0] for rule in rules] == ["duplicate_url", "duplicate_text", "near_duplicate"]
+
+
+def test_documents_are_ordered_by_a_keyed_hash_of_their_id(crawled: Path, tmp_path: Path) -> None:
+    ids = [document.id for document in kept(curate(crawled, tmp_path / "runs", seed=3, **PLAIN)).values()]
+    assert ids == sorted(ids, key=lambda id: order_key(id, seed=3))
+
+
+def test_any_number_of_workers_gives_the_same_bytes(crawled: Path, tmp_path: Path) -> None:
+    runs = [curate(crawled, tmp_path / str(n), workers=n, **PLAIN) for n in (1, 3)]
+    names = ["documents.parquet", "removed.parquet", "clusters.parquet", "quarantine.jsonl", "card.json"]
+    assert len({run.name for run in runs}) == 1
+    for name in names:
+        assert len({(run / name).read_bytes() for run in runs}) == 1, name
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from hornbook.run import execute
+from hornbook.stages import load
+from hornbook.stages.curate import Curate
+if __name__ == "__main__":
+    execute(load("curate"), Curate(crawl=Path(sys.argv[1]), filters={}, workers=2), runs=Path(sys.argv[2]))
+"""
+
+
+def test_kill_and_run_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    folder, script = tmp_path / "crawl", tmp_path / "command.py"
+    folder.mkdir()
+    script.write_text(COMMAND)
+    with ArchiveWriter(folder / "crawl.warc.gz", software="test") as archive:
+        for n in range(300):
+            archive.append(page(f"http://x.org/{n}", html(*(prose(n + k) for k in range(20)))))
+
+    def start(runs: str) -> subprocess.Popen[bytes]:
+        words = [sys.executable, str(script), str(folder), str(tmp_path / runs)]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    killed = start("killed")
+    while not list((tmp_path / "killed").glob(".tmp-*")) and killed.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    killed.kill()
+    assert killed.wait() != 0
+    assert not list((tmp_path / "killed").glob("curate-*"))
+    assert start("killed").wait() == start("whole").wait() == 0
+    again, whole = (read_manifest(next((tmp_path / name).glob("curate-*"))) for name in ("killed", "whole"))
+    assert (again.identity, again.files) == (whole.identity, whole.files)
+
+
+def test_personal_data_is_masked_and_told(crawled: Path, tmp_path: Path) -> None:
+    run = curate(crawled, tmp_path / "runs", **PLAIN)
+    document = kept(run)["http://x.org/mail"]
+    assert document.text.endswith("Write to <EMAIL_ADDRESS> or <PHONE_NUMBER>.")
+    assert document.metadata["masked"] == "email=1 phone=1"
+    assert json.loads((run / "card.json").read_text())["masked"] == {"email": 1, "phone": 1}
+    unmasked = curate(crawled, tmp_path / "runs", mask=(), **PLAIN)
+    assert "jo@example.org" in kept(unmasked)["http://x.org/mail"].text
+
+
+def test_lines_that_pages_share_are_dropped_and_clusters_told(crawled: Path, tmp_path: Path) -> None:
+    run = curate(crawled, tmp_path / "runs", **PLAIN)
+    assert sum(FOOTER in document.text for document in kept(run).values()) == 3
+    (line,) = json.loads((run / "card.json").read_text())["lines"]["examples"]
+    assert line == {"line": FOOTER, "times": 26}
+    clusters = pq.read_table(run / "clusters.parquet").to_pylist()
+    assert len(clusters) == 2
+    assert len({row["survivor"] for row in clusters}) == 1
+
+
+def test_dedup_can_be_chosen(crawled: Path, tmp_path: Path) -> None:
+    assert len(kept(curate(crawled, tmp_path / "runs", dedup={}, **PLAIN))) == 35
+    strict = {"line": {"times": 1, "min_characters": 5, "min_left": 0.99}}
+    gone = removed(curate(crawled, tmp_path / "runs", dedup=strict, **PLAIN))
+    assert sum(reason.startswith("duplicate_lines: ") for reason in gone.values()) > 20
+
+
+def test_sources_and_their_mixture(crawled: Path, tmp_path: Path) -> None:
+    sources = {"old": "*/old/*", "new": "*"}
+    whole = curate(crawled, tmp_path / "runs", sources=sources, **PLAIN)
+    sizes = {row["source"]: row["documents"] for row in read_manifest(whole).results["table"]}
+    assert sizes == {"new": 22, "old": 10}
+    mixed = curate(crawled, tmp_path / "runs", sources=sources, mixture={"old": 2.0, "new": 1.0}, **PLAIN)
+    sizes = {row["source"]: row["documents"] for row in read_manifest(mixed).results["table"]}
+    assert sizes["old"] == 10
+    assert 1 <= sizes["new"] <= 9
+    assert any(reason.startswith("mixture: ") for reason in removed(mixed).values())
+
+
+def test_a_blocklist_removes(crawled: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("Household Things\n")
+    options = {"blocklist": tmp_path / "list.txt", **PLAIN}
+    assert len(kept(curate(crawled, tmp_path / "runs", **options))) == 3
+
+
+def test_jsonl_and_wet_and_text_and_malformed_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = [orjson.dumps({"text": prose(n), "url": f"http://y/{n}"}) for n in range(5)] + [b"5", b"{"]
+    (folder / "rows.jsonl.gz").write_bytes(gzip.compress(b"\n".join(rows)))
+    (folder / "book.txt").write_text(prose(70))
+    text = prose(71).encode()
+    head = f"WARC/1.0\r\nWARC-Type: conversion\r\nWARC-Target-URI: http://w/\r\nContent-Length: {len(text)}\r\n"
+    wet = f"{head}WARC-Record-ID: <urn:uuid:1>\r\nContent-Type: text/plain\r\n\r\n".encode() + text + b"\r\n\r\n"
+    (folder / "a.warc.wet.gz").write_bytes(gzip.compress(wet))
+    crawl = execute(load("crawl"), Crawl(source=str(folder)), runs=tmp_path / "runs")
+    run = curate(crawl, tmp_path / "runs", **PLAIN)
+    table = {row["source"]: (row["type"], row["documents"]) for row in read_manifest(run).results["table"]}
+    assert table == {"rows": ("JSON rows", 5), "book": ("text files", 1), "w": ("web pages", 1)}
+    quarantine = [json.loads(line) for line in (run / "quarantine.jsonl").read_text().splitlines()]
+    assert [(row["file"], row["row"]) for row in quarantine] == [("rows.jsonl.gz", 6), ("rows.jsonl.gz", 7)]
+    (folder / "book.txt").write_text("changed")
+    with pytest.raises(Damaged, match=r"book.txt is not what it was"):
+        curate(crawl, tmp_path / "other", **PLAIN)
+    (folder / "book.txt").unlink()
+    with pytest.raises(InputError, match=r"book.txt is gone"):
+        curate(crawl, tmp_path / "other", **PLAIN)
+
+
+def test_nothing_left_is_an_error_that_says_which_rules_took_it(crawled: Path, tmp_path: Path) -> None:
+    with pytest.raises(EmptyInput, match="nothing is left") as caught:
+        curate(crawled, tmp_path / "runs", filters={"gopher_length": {"min_words": 9999}})
+    assert caught.value.hint.startswith("gopher_length removed 36; content_type removed 2; ")
+    assert not list((tmp_path / "runs").glob("curate-*"))
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "crawl").mkdir()
+    with pytest.raises(EmptyInput, match="holds neither an archive nor a list of files"):
+        curate(tmp_path / "crawl", tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"filters": {"gopher": {}}}, 'there is no filter "gopher"'),
+        ({"filters": {"gopher_length": {"minimum": 1}}}, 'filter gopher_length has no option "minimum"'),
+        ({"dedup": {"urls": {}}}, 'dedup: there is no way "urls"'),
+        ({"dedup": {"line": {"time": 1}}}, 'dedup line has no option "time"'),
+        ({"mask": ("mail",)}, 'mask: there is no kind "mail"'),
+        ({"mixture": {"y.org": 1.0}}, 'mixture: there is no source "y.org"'),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any], message: str, crawled: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        curate(crawled, tmp_path / "runs", **(PLAIN | options))
+    assert caught.value.message == message
+
+
+@pytest.mark.skipif(not (DATA / "crawl_nasty").is_dir(), reason=f"no data in {DATA}")
+def test_damaged_archives_from_the_wild_are_counted(tmp_path: Path) -> None:
+    crawl = execute(load("crawl"), Crawl(source=str(DATA / "crawl_nasty")), runs=tmp_path)
+    run = curate(crawl, tmp_path, filters={})
+    counts = read_manifest(run).counts
+    assert counts["malformed"] > 15
+    assert counts["documents"] > 10

@@ -1,0 +1,441 @@
+"""Every help text and every message, as a person sees it: one row a mistake, one file a row in tests/snapshots.
+
+`HORNBOOK_UPDATE_SNAPSHOTS=1 pytest tests/test_cli.py` writes the files anew; git then shows what has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hornbook import __version__, stages
+from hornbook.cli import main
+from hornbook.config import build
+from hornbook.run import lock, name_run, open_inputs
+from hornbook.text.warc import ArchiveWriter, Exchange
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+COMMANDS = (*stages.NAMES, "run", "runs", "report")
+PLACES = ("harbour", "mill", "orchard", "quarry", "bakery", "library", "station", "market", "bridge", "garden")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Hornbook = Callable[..., Outcome]
+
+
+@pytest.fixture
+def hornbook(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hornbook:
+    """The command line, run in this process."""
+    for name, value in {"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "HORNBOOK_CRASH_AT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*words: str, stdin: str = "") -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["hornbook", *words])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as exit:
+            code = int(exit.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code=code, out=captured.out, err=captured.err)
+
+    return run
+
+
+def check(name: str, text: str) -> None:
+    """Compare a text with its file in tests/snapshots, or write it there."""
+    path = SNAPSHOTS / f"{name}.txt"
+    lines = "".join(line.rstrip() + "\n" for line in text.rstrip("\n").split("\n"))
+    if os.environ.get("HORNBOOK_UPDATE_SNAPSHOTS"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(lines)
+    assert path.is_file(), f"no snapshot {name}: write it with HORNBOOK_UPDATE_SNAPSHOTS=1"
+    assert lines == path.read_text()
+
+
+def told(command: str, outcome: Outcome) -> str:
+    """An outcome as text, without what differs from one time to the next."""
+    text = f"$ hornbook {command}\n{outcome.out}{outcome.err}exit {outcome.code}\n"
+    for pattern, instead in (
+        (r"\b([a-z]+)-[0-9a-f]{8}\b", r"\1-0f0f0f0f"),
+        (r"process \d+ on \S+, since [\d-]+ [\d:]+ UTC", "process 1234 on HOST, since YYYY-MM-DD HH:MM:SS UTC"),
+        (r" in [\dm]+s, \S+ (\w+)/s", r" in 1s, 99 \1/s"),
+    ):
+        text = re.sub(pattern, instead, text)
+    return text
+
+
+# -- help -----------------------------------------------------------------------------------------------------------
+
+
+def test_help(hornbook: Hornbook) -> None:
+    outcome = hornbook("--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert hornbook().out == hornbook("-h").out == outcome.out
+    check("help/hornbook", outcome.out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(command: str, hornbook: Hornbook) -> None:
+    outcome = hornbook(command, "--help")
+    assert (outcome.code, outcome.err) == (0, "")
+    check(f"help/{command}", outcome.out)
+
+
+def test_version(hornbook: Hornbook) -> None:
+    assert hornbook("--version") == Outcome(code=0, out=f"{__version__}\n", err="")
+
+
+def test_the_stages_are_the_files_of_the_folder_in_the_order_of_the_work(hornbook: Hornbook) -> None:
+    files = {path.stem for path in Path(stages.__file__).parent.glob("*.py")} - {"__init__"}
+    group = re.search(r"─ Stages ─.*?\n(.*?)╰", hornbook("--help").out, re.DOTALL)
+    assert group
+    listed = re.findall(r"^│ (\w+)", group[1], re.MULTILINE)
+    assert listed == list(stages.NAMES)
+    assert set(listed) == files
+
+
+def test_help_is_quick_and_imports_no_torch() -> None:
+    code = (
+        "import resource, sys; from hornbook.cli import main; main();"
+        "assert not {'torch', 'numpy', 'pyarrow'} & sys.modules.keys();"
+        "print(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "--help"]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
+    assert min(float(run.stderr) for run in runs) < 0.3
+
+
+# -- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small corpus, its runs up to tokens, and a tiny model."""
+    folder = tmp_path_factory.mktemp("made")
+    with contextlib.chdir(folder):
+        _make(folder)
+    return folder
+
+
+def _make(folder: Path) -> None:
+    rows = [
+        {"id": f"{n:03}", "source": "town", "text": f"The {PLACES[n % 10]} has {n} doors. People come on day {n * 7}."}
+        for n in range(60)
+    ]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings: dict[str, Any] = {
+        "crawl": {"source": "rows.jsonl"},
+        "curate": {"filters": {}, "dedup": {}, "workers": 1},
+        "tokenize": {"vocabulary": 300, "held_out": 0.2},
+    }
+    made: dict[str, str] = {}
+    for name, takes in (("crawl", ""), ("curate", "crawl"), ("tokenize", "corpus")):
+        stage = stages.load(name)
+        values = settings[name] | ({takes: made[takes]} if takes else {})
+        assert stage.makes
+        made[stage.makes] = str(_execute(name, values, Path("runs")))
+    _model(folder / "model", Path(made["tokens"]))
+
+
+def _execute(name: str, values: dict[str, Any], runs: Path) -> Path:
+    from hornbook.run import execute
+
+    stage = stages.load(name)
+    return execute(stage, build(stage.config, values, where=name), runs=runs)
+
+
+def _model(folder: Path, tokens: Path) -> None:
+    from hornbook.model.transformer import Architecture, Transformer
+    from hornbook.model.weights import save_model
+
+    shape = Architecture(
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=128,
+    )
+    save_model(folder, Transformer(shape).initialize(0), tokenizer=tokens, bos=0, eos=[0], pad=3)
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `made` to work in."""
+    copied = tmp_path / "work"
+    shutil.copytree(made, copied)
+    monkeypatch.chdir(copied)
+    return copied
+
+
+Prepare = Callable[[Path], object]
+
+
+def files(**texts: str) -> Prepare:
+    """Write small files; `__` in a name stands for its dot."""
+    return lambda folder: [(folder / name.replace("__", ".")).write_text(text) for name, text in texts.items()]
+
+
+def recipe(text: str) -> Prepare:
+    return files(r__toml=text)
+
+
+def rows(*rows: object) -> Prepare:
+    return files(bad__jsonl="".join(json.dumps(row) + "\n" for row in rows))
+
+
+def said(*roles: str) -> dict[str, object]:
+    return {"messages": [{"role": role, "content": f"{role} speaks"} for role in roles]}
+
+
+def flip(pattern: str) -> Prepare:
+    """Change the last byte of a file."""
+
+    def damage(folder: Path) -> None:
+        (path,) = folder.glob(pattern)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    return damage
+
+
+def archive(*, pages: int, damaged: int) -> Prepare:
+    """A WARC file with a member that does not unpack."""
+
+    def write(folder: Path) -> None:
+        path = folder / "bad.warc.gz"
+        with ArchiveWriter(path, software="test") as writer:
+            for n in range(pages):
+                body = f"<p>The {PLACES[n]} of this town is older than the {PLACES[n + 1]}, says page {n}.</p>".encode()
+                url = f"http://town.example/{n}"
+                head = [("Content-Type", "text/html")]
+                date = "2024-05-06T07:08:09Z"
+                writer.append(Exchange(url, date, "GET / HTTP/1.1", [], "HTTP/1.1 200 OK", head, body))
+        whole = bytearray(path.read_bytes())
+        member = [found.start() for found in re.finditer(b"\x1f\x8b\x08", whole)][2 * damaged]
+        whole[member + 40 : member + 60] = bytes(20)
+        path.write_bytes(whole)
+
+    return write
+
+
+def also(*steps: Prepare) -> Prepare:
+    return lambda folder: [step(folder) for step in steps]
+
+
+def nothing(folder: Path) -> None:
+    """As it was made."""
+
+
+CRAWL = 'crawl = "rows.jsonl"\n'
+CURATE = CRAWL + "[curate]\nworkers = 1\n"
+MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
+    # the command
+    ("unknown-command", "pretrian", nothing, 2),
+    ("unknown-flag", "tokenize curate --vocab 300", nothing, 2),
+    ("wrong-type", "tokenize curate --vocabulary many", nothing, 2),
+    ("wrong-choice", "pretrain tokenize --device tpu", nothing, 2),
+    ("missing-required", "tokenize", nothing, 2),
+    ("one-word-too-many", "tokenize curate tokenize", nothing, 2),
+    ("value-refused", "crawl --source rows.jsonl --rate 0", nothing, 2),
+    # the recipe
+    ("recipe-missing", "run recipes/dmeo.toml", nothing, 2),
+    ("recipe-not-toml", "run r.toml", recipe("crawl = rows.jsonl\n"), 2),
+    ("recipe-empty", "run r.toml", recipe("# nothing\n"), 2),
+    ("recipe-unknown-stage", "run r.toml", recipe(CRAWL + "[curat]\n"), 2),
+    ("recipe-unknown-stage-of-table", "run r.toml", recipe(CRAWL + '[adapt]\nstage = "lora"\n'), 2),
+    ("recipe-misspelt-key", "run r.toml", recipe(CRAWL + "[curate]\nworker = 1\n"), 2),
+    ("recipe-missing-key", "run r.toml", recipe("[crawl]\npages = 5\n"), 2),
+    ("recipe-wrong-type", "run r.toml", recipe(CRAWL + '[curate]\nworkers = "one"\n'), 2),
+    ("recipe-wrong-choice", "run r.toml", recipe(CURATE + '[tokenize]\n[pretrain]\ndevice = "tpu"\n'), 2),
+    ("recipe-value-refused", "run r.toml", recipe('[crawl]\nsource = "rows.jsonl"\nrate = -1\n'), 2),
+    ("recipe-stage-that-talks", "run r.toml", recipe('chat = "model"\n'), 2),
+    ("recipe-needs-a-table-above", "run r.toml", recipe(CRAWL + "[tokenize]\n"), 2),
+    ("recipe-later-table", "run r.toml", recipe(CRAWL + '[tokenize]\ncorpus = "curate"\n[curate]\n'), 2),
+    ("recipe-misspelt-reference", "run r.toml", recipe(CURATE + '[tokenize]\ncorpus = "curat"\n'), 2),
+    ("set-without-equals", "run r.toml --set curate.workers", recipe(CURATE), 2),
+    ("set-into-a-value", "run r.toml --set crawl.pages=5", recipe(CRAWL), 2),
+    ("set-misspelt-key", "run r.toml --set curate.worker=1", recipe(CURATE), 2),
+    ("set-wrong-type", "run r.toml --set curate.workers=one", recipe(CURATE), 2),
+    # runs
+    ("run-unknown", "tokenize nowhere", nothing, 2),
+    ("run-ambiguous", "report cr", lambda folder: _second_crawl(folder), 2),
+    ("run-of-another-kind", "tokenize crawl", nothing, 1),
+    ("run-not-a-run", "report model", nothing, 1),
+    ("runs-none", "runs --runs elsewhere", nothing, 1),
+    ("runs-damaged", "runs --verify", flip("runs/tokenize-*/train.npy"), 1),
+    ("damaged-input", "tokenize curate", flip("runs/curate-*/documents.parquet"), 1),
+    ("damaged-run", "tokenize curate --vocabulary 300 --held-out 0.2", flip("runs/tokenize-*/train.npy"), 1),
+    ("damaged-manifest", "tokenize curate", lambda folder: _manifest(folder).write_text("{}"), 1),
+    # crawl
+    ("crawl-no-such-file", "crawl --source nowhere.jsonl", nothing, 1),
+    ("crawl-server-not-installed", "crawl --source http://localhost:9/ --server no-such-server", nothing, 2),
+    # curate
+    ("curate-file-gone", "curate --crawl crawl", lambda folder: (folder / "rows.jsonl").unlink(), 1),
+    ("curate-file-changed", "curate --crawl crawl", files(rows__jsonl="{}"), 1),
+    ("curate-no-blocklist", "curate --crawl crawl --blocklist words.txt", nothing, 1),
+    ("curate-empty-blocklist", "curate --crawl crawl --blocklist w.txt", files(w__txt="# none\n"), 1),
+    ("curate-unknown-filter", "run r.toml", recipe(CURATE + "filters = { gopher_lenght = {} }\n"), 2),
+    ("curate-unknown-option", "run r.toml", recipe(CURATE + "filters = { gopher_length = { least = 5 } }\n"), 2),
+    ("curate-wrong-option", "run r.toml", recipe(CURATE + 'filters = { gopher_length = { min_words = "x" } }\n'), 2),
+    ("curate-unknown-dedup", "run r.toml", recipe(CURATE + "dedup = { lines = {} }\n"), 2),
+    ("curate-unknown-mask", "run r.toml", recipe(CURATE + 'mask = ["e-mail"]\n'), 2),
+    ("curate-unknown-mixture", "run r.toml", recipe(CURATE + "filters = {}\nmixture = { village = 1 }\n"), 2),
+    ("curate-all-removed", "curate --crawl crawl --filters.gopher_length.min_words 1000", nothing, 1),
+    # learning
+    ("tokenize-too-few", "tokenize curate --vocabulary 100", nothing, 1),
+    ("tokenize-no-tokenizer", "tokenize curate --tokenizer nowhere", nothing, 1),
+    ("pretrain-no-such-source", "pretrain tokenize --sources.village 1 --depth 1", nothing, 1),
+    ("pretrain-adapter-without-base", "pretrain tokenize --lora.r 4", nothing, 1),
+    ("pretrain-no-such-device", "pretrain tokenize --device mps", nothing, 2),
+    ("sft-no-rows", "sft model --rows nowhere.jsonl", nothing, 2),
+    ("sft-empty", "sft model --rows bad.jsonl", rows(), 1),
+    ("sft-not-an-object", "sft model --rows bad.jsonl", rows(said("user", "assistant"), [1, 2]), 1),
+    ("sft-not-json", "sft model --rows bad.jsonl", files(bad__jsonl='{"messages": [\n'), 1),
+    ("sft-no-assistant", "sft model --rows bad.jsonl", rows(said("user")), 1),
+    ("sft-out-of-turn", "sft model --rows bad.jsonl", rows(said("user", "user", "assistant"), {}), 1),
+    ("sft-other-columns", "sft model --rows bad.jsonl", rows({"instruction": "Add.", "output": "2"}), 1),
+    ("sft-not-a-model", "sft crawl --rows bad.jsonl", rows(said("user", "assistant")), 1),
+    ("align-equal", "align model --rows bad.jsonl", rows({"prompt": "a", "chosen": "b", "rejected": "b"}), 1),
+    ("align-no-rejected", "align model --rows bad.jsonl", rows({"prompt": "a", "chosen": "b"}), 1),
+    ("evaluate-bad-pairs", "evaluate --models.base model --minimal-pairs bad.jsonl", rows({"sentence": "x"}), 1),
+    ("generate-no-prompt", "generate model", nothing, 1),
+    ("generate-empty-prompt", "generate model --prompt ''", nothing, 1),
+    ("generate-no-weights", "generate model --prompt a", lambda folder: _weights(folder).unlink(), 1),
+    ("generate-broken-weights", "generate model --prompt a", lambda folder: _weights(folder).write_bytes(b"x" * 99), 1),
+    ("generate-no-tokenizer", "generate model --prompt a", lambda f: (f / "model" / "tokenizer.json").unlink(), 1),
+)
+WITHOUT_ERROR: tuple[tuple[str, str, Prepare], ...] = (
+    ("runs", "runs", nothing),
+    ("already-made", "run r.toml", recipe(CURATE + "filters = {}\ndedup = {}\n[tokenize]\nvocabulary = 300\n")),
+    (
+        "malformed-rows",
+        "run r.toml",
+        also(recipe('crawl = "bad.jsonl"\n[curate]\nfilters = {}\n'), rows({"text": "A good row."}, [1], {"text": 5})),
+    ),
+    (
+        "optional-left-out",
+        "run r.toml",
+        recipe(CURATE + "filters = {}\n[strict]\nstage = 'curate'\noptional = true\n"),
+    ),
+)
+
+
+def _manifest(folder: Path) -> Path:
+    (path,) = folder.glob("runs/curate-*/manifest.json")
+    return path
+
+
+def _second_crawl(folder: Path) -> None:
+    (folder / "more.jsonl").write_text('{"text": "More."}\n')
+    _execute("crawl", {"source": "more.jsonl"}, folder / "runs")
+
+
+def _weights(folder: Path) -> Path:
+    return folder / "model" / "model.safetensors"
+
+
+def _names(runs: Path) -> set[str]:
+    return {path.name for path in runs.glob("*") if not path.name.startswith(".")}
+
+
+@pytest.mark.parametrize(("name", "command", "prepare", "code"), MISTAKES, ids=[row[0] for row in MISTAKES])
+def test_a_mistake_is_told(
+    name: str, command: str, prepare: Prepare, code: int, folder: Path, hornbook: Hornbook
+) -> None:
+    prepare(folder)
+    outcome = hornbook(*shlex.split(command))
+    check(f"errors/{name}", told(command, outcome))
+    assert outcome.code == code
+    assert "error: " in outcome.err
+    assert "Traceback" not in outcome.err
+    assert str(folder) not in outcome.err, "a message says where as the person did"
+    assert all((folder / "runs" / run / "manifest.json").is_file() for run in _names(folder / "runs"))
+
+
+@pytest.mark.parametrize(("name", "command", "prepare"), WITHOUT_ERROR, ids=[row[0] for row in WITHOUT_ERROR])
+def test_what_is_told_of_what_went_well(
+    name: str, command: str, prepare: Prepare, folder: Path, hornbook: Hornbook
+) -> None:
+    prepare(folder)
+    outcome = hornbook(*shlex.split(command))
+    check(f"told/{name}", told(command, outcome))
+    assert outcome.code == 0
+
+
+@pytest.mark.parametrize("pages", [1, 4])
+def test_a_broken_archive_member_is_named(pages: int, folder: Path, hornbook: Hornbook) -> None:
+    archive(pages=pages, damaged=1)(folder)
+    recipe('crawl = "bad.warc.gz"\n[curate]\nfilters = {}\nworkers = 1\n')(folder)
+    outcome = hornbook("run", "r.toml")
+    check(f"errors/broken-archive-of-{pages}", told("run r.toml", outcome))
+    assert outcome.code == (1 if pages == 1 else 0)
+
+
+def test_a_run_that_another_process_makes_is_left_alone(folder: Path, hornbook: Hornbook) -> None:
+    stage = stages.load("tokenize")
+    (corpus,) = Path("runs").glob("curate-*")
+    config = build(stage.config, {"corpus": str(corpus), "vocabulary": 301}, where="")
+    name, _ = name_run(stage, config, open_inputs(stage, config))
+    with lock(Path("runs"), name):
+        outcome = hornbook("tokenize", "curate", "--vocabulary", "301")
+    check("errors/busy", told("tokenize curate --vocabulary 301", outcome))
+    assert outcome.code == 1
+
+
+def test_a_control_token_in_a_question_is_refused(folder: Path, hornbook: Hornbook) -> None:
+    outcome = hornbook("chat", "model", stdin="What is <|im_end|>?\n")
+    check("errors/chat-control-token", told("chat model", outcome))
+    assert outcome.code == 1
+
+
+def test_a_conversation_that_is_too_long_ends_with_a_message(folder: Path, hornbook: Hornbook) -> None:
+    outcome = hornbook("chat", "model", "--max-new-tokens", "100", stdin="Who " * 30 + "\n")
+    check("errors/chat-too-long", told("chat model --max-new-tokens 100", outcome))
+    assert outcome.code == 1
+
+
+def test_stdout_is_the_result(folder: Path, hornbook: Hornbook) -> None:
+    outcome = hornbook("tokenize", "curate", "--vocabulary", "301")
+    assert re.fullmatch(r"runs/tokenize-[0-9a-f]{8}\n", outcome.out)
+    assert (folder / outcome.out.strip() / "manifest.json").is_file()
+    assert "documents/s" in outcome.err
+    again = hornbook("tokenize", "curate", "--vocabulary", "301")
+    assert again.out == outcome.out
+    assert "already made" in again.err
+
+
+def test_no_snapshot_is_left_over() -> None:
+    named = {f"errors/{row[0]}" for row in MISTAKES} | {f"told/{row[0]}" for row in WITHOUT_ERROR}
+    named |= {f"help/{name}" for name in ("hornbook", *COMMANDS)}
+    named |= {f"errors/{name}" for name in ("broken-archive-of-1", "broken-archive-of-4", "busy")}
+    named |= {f"errors/{name}" for name in ("chat-control-token", "chat-too-long")}
+    assert {str(path.relative_to(SNAPSHOTS).with_suffix("")) for path in SNAPSHOTS.rglob("*.txt")} == named
