@@ -25,9 +25,14 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-bench-setup: setup  ## the peers, in a venv of their own
+# torch first and by itself: what the peers ask for would bring a CUDA build. datatrove's pins clash with the others'.
+bench-setup:  ## the peers, in two venvs of their own
 	$(PYTHON) -m venv .venv-bench
-	$(BIN)/python bench/setup.py
+	.venv-bench/bin/python -m pip install --quiet 'torch>=2.11,<2.14'
+	.venv-bench/bin/python -m pip install --quiet --editable . 'trafilatura>=2.3' lxml_html_clean rensa transformers accelerate datasets peft trl bitsandbytes
+	$(PYTHON) -m venv .venv-bench-datatrove
+	.venv-bench-datatrove/bin/python -m pip install --quiet 'torch>=2.11,<2.14'
+	.venv-bench-datatrove/bin/python -m pip install --quiet --editable . 'datatrove[processing]==0.10.*' lxml_html_clean spacy warcio python-magic faust-cchardet
 
 bench: setup  ## ours and the peers in turn, as a table
 	$(BIN)/python -m bench
@@ -36,4 +41,4 @@ docs: setup  ## generate docs/reference from the code
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf .venv .venv-bench runs
+	rm -rf .venv .venv-bench .venv-bench-datatrove runs

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from measure import main
-from posttrain import WITH_LORA, sft, sft_trl, versus_trl
+from posttrain import BEST, WITH_LORA, sft, sft_trl, versus_trl
 
-ROWS = (versus_trl("lora", WITH_LORA, sft, sft_trl),)
+ROWS = (versus_trl("lora", WITH_LORA, sft, sft_trl, f"{BEST}, rows of like length together"),)
 
 if __name__ == "__main__":
     main(ROWS)

@@ -42,7 +42,8 @@ def texts(megabytes: float) -> list[str]:
 def _endless_texts() -> Iterator[str]:
     real = [row["text"] for name in TEXTS for row in rows(name)]
     # The later rounds are marked, so that no text is another's copy.
-    yield from (f"{text}\n{turn}" if turn else text for turn in count() for text in real) if real else map(made_up, count())
+    again = (f"{text}\n{turn}" if turn else text for turn in count() for text in real)
+    yield from again if real else map(made_up, count())
 
 
 def made_up(seed: int, words: int = 300) -> str:
@@ -72,7 +73,8 @@ def pages(megabytes: float) -> list[dict[str, str]]:
 def _page(text: str) -> str:
     body = "".join(f"<p>{part}</p>" for part in text.split("\n"))
     menu = "".join(f'<li><a href="/{at}">Section {at}</a></li>' for at in range(200))
-    return f"<html><head><title>A page</title></head><body><nav><ul>{menu}</ul></nav><article>{body}</article></body></html>"
+    head, nav = "<head><title>A page</title></head>", f"<nav><ul>{menu}</ul></nav>"
+    return f"<html>{head}<body>{nav}<article>{body}</article></body></html>"
 
 
 def conversations(number: int) -> list[Messages]:

@@ -2,7 +2,7 @@
 
 A subject is a script with a table of rows, which it hands to `main`:
 
-    ROWS = (Row("extract", "MB/CPU-s", sizes={"8 MB": {"megabytes": 8}}, ours=ours, peers=(Peer(fast, "trafilatura"),)),)
+    ROWS = (Row("extract", "MB/CPU-s", {"8 MB": {"megabytes": 8}}, ours, (Peer(theirs, "trafilatura"),)),)
     if __name__ == "__main__":
         main(ROWS)
 
@@ -257,7 +257,7 @@ def _comparison(
 
 def _above(run: dict[str, Any]) -> float:
     """Peak memory above what the side held when it was ready to work, where it noted that."""
-    return max(1.0, run["peak_mb"] - float(run["notes"].get("loaded_mb", 0.0)))
+    return max(1.0, float(run["peak_mb"]) - float(run["notes"].get("loaded_mb", 0.0)))
 
 
 def _key(peer: Peer) -> str:

@@ -71,8 +71,9 @@ def sft(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
     examples = _examples(model, rows)
     prepare(model.model, adapter(lora), seed=0)
     data = Examples([(e,) for e in examples], length=LENGTH, groups_per_step=BATCH, rows=BATCH, seed=0)
+    of_first = batched([(e,) for e in examples[:BATCH]], length=LENGTH, rows=BATCH)
     with torch.no_grad():
-        first = [next_token(model.model, b) for b in batched([(e,) for e in examples[:BATCH]], length=LENGTH, rows=BATCH)]
+        first = [next_token(model.model, batch) for batch in of_first]
     notes = {"first_batch_loss": float(sum(s for s, _ in first) / sum(n for _, n in first))}
     optimizer = make_optimizer(model.model, "adamw", learning_rate=RATE)
     return _fitted(model, optimizer, data, next_token, tokens=_size(examples), notes=notes)
@@ -107,10 +108,10 @@ def _fitted(model: Opened, optimizer: Any, data: Any, loss: Any, *, tokens: int,
         steps=data.steps(1),
         autocast=torch.bfloat16,
     )
-    loaded = resident_mb()
+    notes = {"loaded_mb": round(resident_mb()), **notes}
     with Stopwatch() as watch:
         last = [step.loss for step in steps][-1]
-    return Measured(tokens / watch.wall, {**notes, "last_loss": last, "tokens": tokens, "loaded_mb": round(loaded)})
+    return Measured(tokens / watch.wall, {**notes, "last_loss": last, "tokens": tokens})
 
 
 def sft_trl(*, folder: Path, rows: int, lora: bool = False, best: bool = False, **_: int) -> Measured:
@@ -119,7 +120,8 @@ def sft_trl(*, folder: Path, rows: int, lora: bool = False, best: bool = False, 
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    config = SFTConfig(**_arguments(folder, best), assistant_only_loss=True)
+    grouped = {"train_sampling_strategy": "group_by_length"} if best else {}
+    config = SFTConfig(**_arguments(folder, best), **grouped, assistant_only_loss=True)
     data = Dataset.from_list([{"messages": row} for row in conversations(rows)])
     trainer = SFTTrainer(str(folder / "model"), config, train_dataset=data, peft_config=_peft(lora))
     encoded = [trainer.train_dataset[at] for at in range(len(trainer.train_dataset))]
@@ -130,8 +132,7 @@ def sft_trl(*, folder: Path, rows: int, lora: bool = False, best: bool = False, 
 
 
 def _arguments(folder: Path, best: bool) -> dict[str, Any]:
-    """TRL's defaults (bf16, activations recomputed), or what is fastest: activations kept, rows of like length together."""
-    faster = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"} if best else {}
+    """TRL's defaults (bf16, activations recomputed); or activations kept."""
     return {
         "output_dir": str(fresh(folder / "trl")),
         "use_cpu": True,
@@ -144,7 +145,7 @@ def _arguments(folder: Path, best: bool) -> dict[str, Any]:
         "num_train_epochs": 1,
         "learning_rate": RATE,
         "lr_scheduler_type": "constant",
-        **faster,
+        **({"gradient_checkpointing": False} if best else {}),
     }
 
 
@@ -155,38 +156,43 @@ def _peft(lora: bool) -> Any:
 
 
 def _trained(trainer: Any, tokens: int, notes: dict[str, Any]) -> Measured:
-    loaded = resident_mb()
+    notes = {"loaded_mb": round(resident_mb()), **notes, "tokens": tokens}
     with Stopwatch() as watch:
         result = trainer.train()
-    notes = {**notes, "mean_loss": result.training_loss, "tokens": tokens, "loaded_mb": round(loaded)}
-    return Measured(tokens / watch.wall, notes)
+    return Measured(tokens / watch.wall, {**notes, "mean_loss": result.training_loss})
 
 
 # -- DPO --------------------------------------------------------------------------------------------------------------
 
 
 def dpo(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
-    """Our packed pairs, bf16; the pass of the reference is part of the time."""
-    from hornbook.learn.batches import Example, Examples
-    from hornbook.learn.chat import encode_preference
-    from hornbook.learn.rows import Preference
+    """Our packed pairs, bf16; encoding the rows and the pass of the reference are part of the time."""
+    from hornbook.learn.batches import Examples
     from hornbook.training import make_optimizer, prepare
 
     model = opened(folder)
+    notes = {"loaded_mb": round(resident_mb())}
+    with Stopwatch() as watch:
+        pairs = _pairs(model, rows)
+        known = _reference(model, pairs)
+    prepare(model.model, adapter(lora), seed=0)
+    data = Examples(pairs, length=2 * LENGTH, groups_per_step=BATCH, rows=BATCH, seed=0)
+    tokens = sum(map(_size, pairs))
+    optimizer = make_optimizer(model.model, "adamw", learning_rate=RATE)
+    measured = _fitted(model, optimizer, data, _preference_loss(known), tokens=tokens, notes=notes)
+    return Measured(tokens / (watch.wall + tokens / measured.value), measured.notes)
+
+
+def _pairs(model: Opened, rows: int) -> list[tuple[Example, Example]]:
+    from hornbook.learn.chat import encode_preference
+    from hornbook.learn.rows import Preference
+
     encode = partial(encode_preference, tokenizer=model.tokenizer, length=LENGTH - 1, template=model.template)
     made = [
         encode(Preference(str(at), row["prompt"], row["chosen"][0], row["rejected"][0], f"rows row {at}"))
         for at, row in enumerate(preferences(rows))
     ]
-    pairs: list[tuple[Example, Example]] = [pair for pair in made if isinstance(pair, tuple)]
-    data = Examples(pairs, length=2 * LENGTH, groups_per_step=BATCH, rows=BATCH, seed=0)
-    tokens = sum(map(_size, pairs))
-    with Stopwatch() as watch:
-        known = _reference(model, pairs)
-    prepare(model.model, adapter(lora), seed=0)
-    optimizer = make_optimizer(model.model, "adamw", learning_rate=RATE)
-    measured = _fitted(model, optimizer, data, _preference_loss(known), tokens=tokens, notes={})
-    return Measured(tokens / (watch.wall + tokens / measured.value), measured.notes)
+    return [pair for pair in made if isinstance(pair, tuple)]
 
 
 def _reference(model: Opened, pairs: Sequence[tuple[Example, Example]]) -> dict[str, float]:
@@ -216,24 +222,29 @@ def _preference_loss(known: dict[str, float]) -> Any:
 
 
 def dpo_trl(*, folder: Path, rows: int, lora: bool = False, best: bool = False, **_: int) -> Measured:
-    """TRL's DPOTrainer; its best has the reference's log-probabilities taken once, as ours."""
+    """TRL's DPOTrainer; its best takes the reference's log-probabilities once, as ours, when it is made."""
     from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
 
     config = DPOConfig(**_arguments(folder, best), precompute_ref_log_probs=best)
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    notes = {"loaded_mb": round(resident_mb())}
     data = Dataset.from_list(preferences(rows))
     with Stopwatch() as watch:
-        trainer = DPOTrainer(str(folder / "model"), args=config, train_dataset=data, peft_config=_peft(lora))
+        words = AutoTokenizer.from_pretrained(folder / "model")
+        trainer = DPOTrainer(model, None, config, train_dataset=data, processing_class=words, peft_config=_peft(lora))
     encoded = [trainer.train_dataset[at] for at in range(len(trainer.train_dataset))]
     sides = ("chosen_ids", "rejected_ids")
     tokens = sum(min(LENGTH, len(row["prompt_ids"]) + len(row[side])) for row in encoded for side in sides)
-    return _trained(trainer, tokens, {"setup_seconds": round(watch.wall, 2)})
+    measured = _trained(trainer, tokens, notes)
+    return Measured(tokens / (watch.wall + tokens / measured.value), measured.notes)
 
 
-BEST = "bf16, activations kept, grouped by length"
+BEST = "bf16, activations kept"
 SIZES: dict[str, dict[str, Any]] = {
-    "4 M": {"depth": 4, "vocabulary": 4096, "rows": 64},
-    "32 M": {"depth": 8, "vocabulary": 16384, "rows": 32},
+    "4 M": {"depth": 4, "vocabulary": 4096, "rows": 32},
+    "32 M": {"depth": 8, "vocabulary": 16384, "rows": 16},
 }
 WITH_LORA = {f"{size}, LoRA": {**options, "lora": True} for size, options in SIZES.items()}
 CORES = os.cpu_count() or 1
@@ -250,7 +261,7 @@ def _prepare(*, folder: Path, lora: bool = False, **sizes: int) -> None:
 
 
 ROWS = (
-    versus_trl("sft", SIZES, sft, sft_trl),
+    versus_trl("sft", SIZES, sft, sft_trl, f"{BEST}, rows of like length together"),
     versus_trl("dpo", WITH_LORA, dpo, dpo_trl, f"{BEST}, reference precomputed"),
 )
 

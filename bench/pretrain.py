@@ -36,7 +36,8 @@ def batches(*, vocabulary: int, length: int, batch: int) -> Pretraining:
     documents = [np.array([0, *map(partial(_token, vocabulary), text.split())], np.uint16) for text in texts(2)]
     lengths = np.array(list(map(len, documents)))
     names = [str(at) for at in range(len(documents))]
-    corpus = Split(np.concatenate(documents), names, ["all"] * len(names), np.cumsum(lengths) - lengths, lengths, lengths)
+    starts = np.cumsum(lengths) - lengths
+    corpus = Split(np.concatenate(documents), names, ["all"] * len(names), starts, lengths, lengths)
     return Pretraining(corpus, weights={"all": 1}, separator=0, length=length, sequences=batch, rows=batch, seed=0)
 
 
@@ -209,9 +210,10 @@ def decode_hf(*, depth: int, batch: int, tokens: int) -> Measured:
 
     def work(number: int) -> list[list[int]]:
         ids = torch.tensor(prompts(batch))
-        limits: dict[str, Any] = {"max_new_tokens": number, "min_new_tokens": number, "do_sample": False, "pad_token_id": 0}
-        out: list[list[int]] = model.generate(ids, attention_mask=torch.ones_like(ids), **limits)[:, ids.shape[1] :].tolist()
-        return out
+        limits = {"max_new_tokens": number, "min_new_tokens": number}
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **limits)
+        said: list[list[int]] = out[:, ids.shape[1] :].tolist()
+        return said
 
     return _decoded(work, batch=batch, tokens=tokens)
 

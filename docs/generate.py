@@ -28,6 +28,8 @@ from hornbook.training import Lora
 ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by docs/generate.py (`make docs`); change the code instead. -->\n"
 RUNNERS = ("run", "runs", "report")
+TALK = tuple(stages.load(name).config for name in stages.NAMES if stages.load(name).makes is None)
+"""Configs of the stages that make no folder, and so have no place in a recipe."""
 SIMPLE = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path", Any: "anything"}
 
 
@@ -75,8 +77,9 @@ def recipes() -> str:
             ],
         ),
         "A stage that can be given in one line, `crawl = \"...\"`, takes it as its first key. A key that takes what "
-        "another stage makes may name a table above it, a run's folder or a folder made elsewhere; left out where it "
-        "is required, it is the newest of its kind above (for `models`, all of them).",
+        "another stage makes may name a table above it, a run's folder or a folder made elsewhere. Where the default "
+        "is \"the newest above\", a recipe takes what the last table above made of that kind (for `models`, of all "
+        "tables), and a command wants it named.",
     ]
     for name in stages.NAMES:
         parts += _stage(name)
@@ -95,8 +98,7 @@ def _keys(config: type[Any]) -> str:
     for field in dataclasses.fields(config):
         kind = type_name(hints[field.name])
         kind = f"{kind}: {takes[field.name].kind}" if field.name in takes else kind
-        default = "required" if field.name in required(config) else _default(field)
-        rows.append((f"`{field.name}`", kind, default, said[field.name]))
+        rows.append((f"`{field.name}`", kind, _default(config, field), said[field.name]))
     return _table(("key", "type", "default", "meaning"), rows)
 
 
@@ -126,7 +128,12 @@ def _plural(hint: Any) -> str:
     return f"{type_name(hint)}s" if get_origin(hint) is None else "tables"
 
 
-def _default(field: dataclasses.Field[Any]) -> str:
+def _default(config: type[Any], field: dataclasses.Field[Any]) -> str:
+    takes = marks(config, Takes).get(field.name)
+    if takes and (takes.when_there or field.name in required(config)) and config not in TALK:
+        return "the newest above, where there is one" if takes.when_there else "the newest above"
+    if field.name in required(config):
+        return "required"
     made = field.default_factory is not dataclasses.MISSING
     value = field.default_factory() if made else field.default  # type: ignore[misc]
     return "" if value is None else f"`{toml(value)}`"

@@ -19,6 +19,8 @@ class Takes:
     """Marks a config field that reads what another stage makes: `tokens: Annotated[Path, Takes("tokens")]`."""
 
     kind: str
+    when_there: bool = False
+    """In a recipe, an optional field is filled too where a table above makes its kind."""
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,8 @@ def _resolve(table: Table, done: Mapping[str, Path], tables: tuple[Table, ...]) 
             values[field] = {label: _refer(table, field, inner, done, tables) for label, inner in value.items()}
         elif value is not None:
             values[field] = _refer(table, field, value, done, tables)
+        elif makers and takes.when_there:
+            values[field] = done[makers[-1]]
         elif field in required(table.stage.config):
             if not makers:
                 raise UsageError(
@@ -171,7 +173,18 @@ def run_recipe(recipe: Recipe, *, runs: Path) -> Path:
             if not table.optional:
                 raise
             talk.say(f"{table.name}: left out, it is optional and there is nothing for it: {error.message}")
+    for folder in done.values():
+        _tell(read_manifest(folder).results)
     return _write_page(recipe, done, runs)
+
+
+def _tell(results: Mapping[str, Any]) -> None:
+    """What was measured, and a few answers, for whoever does not open the page."""
+    for row in results.get("improvements", ()):
+        change = f"{row['before']:.3f} -> {row['after']:.3f}"
+        talk.say(f"{row['stage']}: {row['metric']} {change}, {row['better']} is better")
+    for sample in results.get("samples", ()):
+        talk.say(f"\n> {sample['prompt']}\n{sample['answers'][results['speaker']].strip()}")
 
 
 def _without_skipped(recipe: Recipe, done: Mapping[str, Path], current: Table) -> tuple[Table, ...]:

@@ -33,7 +33,7 @@ def pages(count: int = 48) -> dict[str, str]:
 def _page(name: str, number: int) -> str:
     dice = random.Random(number)
     where = "harbour" if name.startswith("/domain/") else "house"
-    body = [f"<p>All that is done with the {dice.choice(THINGS)} in the {where}, page {number} of the long account.</p>"]
+    body = [f"<p>All that is done with the {dice.choice(THINGS)} in the {where}, page {number} of the account.</p>"]
     for place in range(8):
         verb, thing = dice.choice(VERBS), dice.choice(THINGS)
         body.append(f"<p>{verb}_{thing}_{number}_{place}(where, when)<br>{_prose(dice, verb, thing, where)}</p>")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -265,7 +266,7 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("wrong-choice", "pretrain tokenize --device tpu", nothing, 2),
     ("missing-required", "tokenize", nothing, 2),
     ("one-word-too-many", "tokenize curate tokenize", nothing, 2),
-    ("value-refused", "crawl --source rows.jsonl --rate 0", nothing, 2),
+    ("value-refused", "crawl rows.jsonl --rate 0", nothing, 2),
     # the recipe
     ("recipe-missing", "run recipes/dmeo.toml", nothing, 2),
     ("recipe-not-toml", "run r.toml", recipe("crawl = rows.jsonl\n"), 2),
@@ -296,30 +297,34 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("damaged-run", "tokenize curate --vocabulary 300 --held-out 0.2", flip("runs/tokenize-*/train.npy"), 1),
     ("damaged-manifest", "tokenize curate", lambda folder: _manifest(folder).write_text("{}"), 1),
     # crawl
-    ("crawl-no-such-file", "crawl --source nowhere.jsonl", nothing, 1),
-    ("crawl-server-not-installed", "crawl --source http://localhost:9/ --server no-such-server", nothing, 2),
+    ("crawl-no-such-file", "crawl nowhere.jsonl", nothing, 1),
+    ("crawl-server-not-installed", "crawl http://localhost:9/ --server no-such-server", nothing, 2),
     # curate
-    ("curate-file-gone", "curate --crawl crawl", lambda folder: (folder / "rows.jsonl").unlink(), 1),
-    ("curate-file-changed", "curate --crawl crawl", files(rows__jsonl="{}"), 1),
-    ("curate-no-blocklist", "curate --crawl crawl --blocklist words.txt", nothing, 1),
-    ("curate-empty-blocklist", "curate --crawl crawl --blocklist w.txt", files(w__txt="# none\n"), 1),
+    ("curate-file-gone", "curate crawl", lambda folder: (folder / "rows.jsonl").unlink(), 1),
+    ("curate-file-changed", "curate crawl", files(rows__jsonl="{}"), 1),
+    ("curate-no-blocklist", "curate crawl --blocklist words.txt", nothing, 1),
+    ("curate-empty-blocklist", "curate crawl --blocklist w.txt", files(w__txt="# none\n"), 1),
     ("curate-unknown-filter", "run r.toml", recipe(CURATE + "filters = { gopher_lenght = {} }\n"), 2),
     ("curate-unknown-option", "run r.toml", recipe(CURATE + "filters = { gopher_length = { least = 5 } }\n"), 2),
     ("curate-wrong-option", "run r.toml", recipe(CURATE + 'filters = { gopher_length = { min_words = "x" } }\n'), 2),
     ("curate-unknown-dedup", "run r.toml", recipe(CURATE + "dedup = { lines = {} }\n"), 2),
     ("curate-unknown-mask", "run r.toml", recipe(CURATE + 'mask = ["e-mail"]\n'), 2),
     ("curate-unknown-mixture", "run r.toml", recipe(CURATE + "filters = {}\nmixture = { village = 1 }\n"), 2),
-    ("curate-all-removed", "curate --crawl crawl --filters.gopher_length.min_words 1000", nothing, 1),
+    ("curate-all-removed", "curate crawl --filters.gopher_length.min_words 1000", nothing, 1),
+    ("curate-broken-parquet", "run r.toml", also(recipe('crawl = "x.parquet"\n[curate]\n'), files(x__parquet="PAR1")), 1),
     # learning
+    ("tokenize-empty-folder", "tokenize empty", lambda folder: (folder / "empty").mkdir(), 1),
     ("tokenize-too-few", "tokenize curate --vocabulary 100", nothing, 1),
     ("tokenize-no-tokenizer", "tokenize curate --tokenizer nowhere", nothing, 1),
     ("pretrain-no-such-source", "pretrain tokenize --sources.village 1 --depth 1", nothing, 1),
+    ("pretrain-no-layers", "pretrain tokenize --depth 0", nothing, 1),
     ("pretrain-adapter-without-base", "pretrain tokenize --lora.r 4", nothing, 1),
     ("pretrain-no-such-device", "pretrain tokenize --device mps", nothing, 2),
     ("sft-no-rows", "sft model --rows nowhere.jsonl", nothing, 2),
     ("sft-empty", "sft model --rows bad.jsonl", rows(), 1),
     ("sft-not-an-object", "sft model --rows bad.jsonl", rows(said("user", "assistant"), [1, 2]), 1),
     ("sft-not-json", "sft model --rows bad.jsonl", files(bad__jsonl='{"messages": [\n'), 1),
+    ("sft-cut-file", "sft model --rows bad.jsonl.gz", lambda folder: _cut(folder / "bad.jsonl.gz"), 1),
     ("sft-no-assistant", "sft model --rows bad.jsonl", rows(said("user")), 1),
     ("sft-out-of-turn", "sft model --rows bad.jsonl", rows(said("user", "user", "assistant"), {}), 1),
     ("sft-other-columns", "sft model --rows bad.jsonl", rows({"instruction": "Add.", "output": "2"}), 1),
@@ -329,6 +334,8 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("evaluate-bad-pairs", "evaluate --models.base model --minimal-pairs bad.jsonl", rows({"sentence": "x"}), 1),
     ("generate-no-prompt", "generate model", nothing, 1),
     ("generate-empty-prompt", "generate model --prompt ''", nothing, 1),
+    ("generate-temperature", "generate model --prompt a --temperature -1", nothing, 1),
+    ("generate-top-p", "generate model --prompt a --top-p 2", nothing, 1),
     ("generate-no-weights", "generate model --prompt a", lambda folder: _weights(folder).unlink(), 1),
     ("generate-broken-weights", "generate model --prompt a", lambda folder: _weights(folder).write_bytes(b"x" * 99), 1),
     ("generate-no-tokenizer", "generate model --prompt a", lambda f: (f / "model" / "tokenizer.json").unlink(), 1),
@@ -352,6 +359,10 @@ WITHOUT_ERROR: tuple[tuple[str, str, Prepare], ...] = (
 def _manifest(folder: Path) -> Path:
     (path,) = folder.glob("runs/curate-*/manifest.json")
     return path
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(gzip.compress(json.dumps(said("user", "assistant")).encode())[:-12])
 
 
 def _second_crawl(folder: Path) -> None:

@@ -52,8 +52,8 @@ class Pretraining:
     """Sequences of `length` tokens, each from one source, drawn by weight; source and epoch fix the order of documents.
 
     The documents of a source form a stream, epoch after epoch, in each epoch ordered by a keyed hash of (seed, epoch,
-    id). Window k of an epoch covers its tokens k*length .. (k+1)*length inclusive, and the windows are drawn in an order
-    of their own, so that a long document does not fill whole steps. A document in `removed` keeps its place: its tokens
+    id). Window k of an epoch covers its tokens k*length .. (k+1)*length inclusive; the windows are drawn in an order of
+    their own, so that a long document does not fill whole steps. A document in `removed` keeps its place: its tokens
     become separators that are never learned and that no other token sees.
     """
 
@@ -241,19 +241,6 @@ class Examples:
         self.groups, self.groups_per_step, self.seed = groups, groups_per_step, seed
         self.length, self.rows = length, rows
         self._epoch = lru_cache(maxsize=2)(self._order)
-        self._windows = lru_cache(maxsize=2)(self._window_order)
-
-    def start(self, number: int, length: int) -> int:
-        """Where in the endless stream the `number`-th window of `length` tokens begins.
-
-        The last window of an epoch reaches into the next one, so that every token is read in every epoch.
-        """
-        epoch, place = divmod(number, -(-self.total // length))
-        return epoch * self.total + int(self._windows(epoch, length)[place]) * length
-
-    def _window_order(self, epoch: int, length: int) -> Integers:
-        numbers = np.arange(-(-self.total // length), dtype=np.uint64)
-        return np.argsort(_mix(numbers ^ _salt(self.seed, epoch)), kind="stable")
 
     def step(self, step: int) -> tuple[Batch, ...]:
         """The micro-batches of one step; steps count from 0 and go on through the epochs."""

@@ -35,9 +35,9 @@ class Evaluate:
 
     models: Annotated[dict[str, Path], Takes("model")]
     """Label = model, in the order in which they were made (`--models.base runs/pretrain-...`)."""
-    tokens: Annotated[Path | None, Takes("tokens")] = None
+    tokens: Annotated[Path | None, Takes("tokens", when_there=True)] = None
     """Run of `tokenize`, for bits per byte."""
-    rows: Annotated[Path | None, Takes("rows")] = None
+    rows: Annotated[Path | None, Takes("rows", when_there=True)] = None
     """Run of `instruct`, for answers, preferences and minimal pairs."""
     minimal_pairs: Path | None = None
     """JSONL in BLiMP's format (`sentence_good`, `sentence_bad`), instead of the pairs in `rows`."""
@@ -90,6 +90,7 @@ def evaluate(config: Evaluate, run: Run) -> None:
                 sample["answers"][label] = answer
             bar.advance()
     run.result(
+        speaker=_speaker(run),
         labels=list(scores),
         models=scores,
         intervals=intervals,
@@ -199,6 +200,13 @@ def _improvements(run: Run, scores: Mapping[str, Mapping[str, float]]) -> list[d
                     }
                 )
     return found
+
+
+def _speaker(run: Run) -> str:
+    """The label of the newest model that was taught to answer, else of the newest."""
+    models = run.inputs("models")
+    taught = [label for label, source in models.items() if source.manifest and source.manifest.stage in MEANT]
+    return (taught or list(models))[-1]
 
 
 def _meant(manifest: Manifest) -> list[tuple[str, str]]:
