@@ -8,7 +8,7 @@ demo: setup  ## crawl -> curate -> ... -> an aligned model, and a page about it
 	$(BIN)/hornbook run recipes/demo.toml
 
 test: setup lint types  ## lint, types, layers and all tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 setup: .venv/.installed  ## .venv with the package, its development tools and what the parity tests need
 
@@ -31,8 +31,7 @@ bench-setup:  ## the peers, in two venvs of their own
 	.venv-bench/bin/python -m pip install --quiet 'torch>=2.11,<2.14'
 	.venv-bench/bin/python -m pip install --quiet --editable . 'trafilatura>=2.3' lxml_html_clean rensa transformers accelerate datasets peft trl bitsandbytes
 	$(PYTHON) -m venv .venv-bench-datatrove
-	.venv-bench-datatrove/bin/python -m pip install --quiet 'torch>=2.11,<2.14'
-	.venv-bench-datatrove/bin/python -m pip install --quiet --editable . 'datatrove[processing]==0.10.*' lxml_html_clean spacy warcio python-magic faust-cchardet
+	.venv-bench-datatrove/bin/python -m pip install --quiet 'datatrove[io,processing]==0.10.*' lxml_html_clean spacy
 
 bench: setup  ## ours and the peers in turn, as a table
 	$(BIN)/python -m bench

@@ -220,7 +220,7 @@ def archive(*, megabytes: float, folder: Path) -> None:
 
 def pipeline(*, megabytes: float, folder: Path) -> Measured:
     """Our crawl and curate stages, without what the peer's steps do not do (masking, duplicates)."""
-    from hornbook.run import execute
+    from hornbook.execute import execute
     from hornbook.stages import load
 
     runs = fresh(folder / "runs")

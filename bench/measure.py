@@ -197,7 +197,8 @@ def _child(row: Row, size: str, side: str, python: Path, folder: Path) -> dict[s
     """Run one side; what it measured, with its CPU seconds and peak memory as the kernel counted them."""
     command = [str(python), sys.argv[0], "--only", row.name, "--size", size, "--side", side, "--folder", str(folder)]
     print(f"{row.name} {size}: {side}", file=sys.stderr)
-    threads = str(row.threads)
+    # The usual variable still counts: on a busy machine, where threads wait for each other, one is the fairer number.
+    threads = os.environ.get("OMP_NUM_THREADS", str(row.threads))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, "TQDM_DISABLE": "1"}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
@@ -270,7 +271,7 @@ def _median(values: Sequence[float]) -> float:
 
 # -- telling ----------------------------------------------------------------------------------------------------------
 
-COLUMNS = ("row", "size", "ours", "peer", "ratio", "unit", "MB ours", "MB peer", "peer is")
+COLUMNS = ("row", "size", "ours", "peer", "ratio", "unit", "CPU s", "MB", "MB of peer", "peer is")
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
@@ -289,8 +290,8 @@ def _line(result: Mapping[str, Any], key: str) -> tuple[str, ...]:
     end = key.removeprefix("peer")
     what = result.get(f"{key}_config") or result.get("missing", "")
     numbers = [_show(result.get(name)) for name in ("ours", key, f"ratio{end}")]
-    memory = [_show(result.get(name)) for name in ("peak_mb", f"{key}_peak_mb")]
-    return (result["row"], result["size"], *numbers, result["unit"], *memory, what)
+    costs = [_show(result.get(name)) for name in ("cpu_seconds", "peak_mb", f"{key}_peak_mb")]
+    return (result["row"], result["size"], *numbers, result["unit"], *costs, what)
 
 
 def _show(value: float | None) -> str:

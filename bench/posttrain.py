@@ -111,7 +111,8 @@ def _fitted(model: Opened, optimizer: Any, data: Any, loss: Any, *, tokens: int,
     notes = {"loaded_mb": round(resident_mb()), **notes}
     with Stopwatch() as watch:
         last = [step.loss for step in steps][-1]
-    return Measured(tokens / watch.wall, {**notes, "last_loss": last, "tokens": tokens})
+    notes |= {"last_loss": last, "tokens": tokens, "per_cpu_second": round(tokens / watch.cpu)}
+    return Measured(tokens / watch.wall, notes)
 
 
 def sft_trl(*, folder: Path, rows: int, lora: bool = False, best: bool = False, **_: int) -> Measured:
@@ -159,7 +160,8 @@ def _trained(trainer: Any, tokens: int, notes: dict[str, Any]) -> Measured:
     notes = {"loaded_mb": round(resident_mb()), **notes, "tokens": tokens}
     with Stopwatch() as watch:
         result = trainer.train()
-    return Measured(tokens / watch.wall, {**notes, "mean_loss": result.training_loss})
+    notes |= {"mean_loss": result.training_loss, "per_cpu_second": round(tokens / watch.cpu)}
+    return Measured(tokens / watch.wall, notes)
 
 
 # -- DPO --------------------------------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ def same_tokens(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
 
 def tokenized(*, folder: Path, depth: int) -> None:
     """A run of `tokenize` to pretrain on."""
-    from hornbook.run import execute
+    from hornbook.execute import execute
     from hornbook.stages import load
 
     rows = [{"id": str(at), "text": text} for at, text in enumerate(texts(2))]

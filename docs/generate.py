@@ -17,7 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import tomli_w
 from rich.console import Console
 
-from hornbook import errors, manifest, run, stages
+from hornbook import errors, execute, manifest, stages
 from hornbook.cli import app
 from hornbook.config import Takes, marks, required
 from hornbook.stages import curate
@@ -76,9 +76,9 @@ def recipes() -> str:
                 ("`optional`", "true or false", "`false`", "Leave the table out when there is nothing for it."),
             ],
         ),
-        "A stage that can be given in one line, `crawl = \"...\"`, takes it as its first key. A key that takes what "
+        'A stage that can be given in one line, `crawl = "..."`, takes it as its first key. A key that takes what '
         "another stage makes may name a table above it, a run's folder or a folder made elsewhere. Where the default "
-        "is \"the newest above\", a recipe takes what the last table above made of that kind (for `models`, of all "
+        'is "the newest above", a recipe takes what the last table above made of that kind (for `models`, of all '
         "tables), and a command wants it named.",
     ]
     for name in stages.NAMES:
@@ -97,7 +97,7 @@ def _keys(config: type[Any]) -> str:
     rows = []
     for field in dataclasses.fields(config):
         kind = type_name(hints[field.name])
-        kind = f"{kind}: {takes[field.name].kind}" if field.name in takes else kind
+        kind = f"{kind}: {takes[field.name].kind or 'any'}" if field.name in takes else kind
         rows.append((f"`{field.name}`", kind, _default(config, field), said[field.name]))
     return _table(("key", "type", "default", "meaning"), rows)
 
@@ -189,7 +189,7 @@ def _options(function: Callable[..., Any]) -> str:
 
 def runs() -> str:
     """The run folder, its manifest, and the errors."""
-    shell = inspect.getdoc(run) or ""
+    shell = inspect.getdoc(execute) or ""
     tree = inspect.getdoc(errors) or ""
     return "\n\n".join(
         [

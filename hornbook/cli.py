@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hornbook import __version__
-from hornbook.errors import HornbookError, UsageError
+from hornbook.errors import HornbookError
 from hornbook.stages import SUMMARIES
 
 STAGES = Group("Stages", sort_key=1)
@@ -43,10 +43,11 @@ def __getattr__(name: str) -> Any:
     stage = load(name)
 
     def command(config: Any, *, runs: Path = Path("runs")) -> None:
+        from hornbook.config import check
+        from hornbook.execute import execute
         from hornbook.recipe import find_inputs
-        from hornbook.run import execute
 
-        config = find_inputs(stage, config, runs)
+        config = find_inputs(stage, check(config), runs)
         if stage.makes is None:
             stage.function(config)
         else:
@@ -117,25 +118,12 @@ def report(run: Path, *, runs: RunsFolder = Path("runs")) -> None:
     run
         A run's folder or name, or a recipe's table, such as demo/align.
     """
+    from hornbook.execute import write_report
     from hornbook.recipe import find_run
-    from hornbook.run import write_report
 
     folder = find_run(runs, run)
     write_report(folder)
     print(folder / "report.html")
-
-
-def _parse(words: list[str]) -> Any:
-    """The command that words stand for, with its arguments.
-
-    Raises:
-        CycloptsError: there is no such command or option, or a value has the wrong type.
-        UsageError: a stage's config refuses a value.
-    """
-    try:
-        return app.parse_args(words)
-    except ValueError as error:
-        raise UsageError(str(error), hint="`hornbook COMMAND --help` explains its options") from error
 
 
 def main() -> None:
@@ -144,7 +132,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        command, bound, _ = _parse(sys.argv[1:])
+        command, bound, _ = app.parse_args(sys.argv[1:])
         command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
         errors.print(Text(f"error: {error}"))

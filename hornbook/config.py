@@ -6,10 +6,11 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from hornbook.errors import UsageError
 
@@ -19,6 +20,7 @@ class Takes:
     """Marks a config field that reads what another stage makes: `tokens: Annotated[Path, Takes("tokens")]`."""
 
     kind: str
+    """What it must hold; "" for a run of any kind."""
     when_there: bool = False
     """In a recipe, an optional field is filled too where a table above makes its kind."""
 
@@ -26,6 +28,30 @@ class Takes:
 @dataclass(frozen=True)
 class Unhashed:
     """Marks a config field that cannot change the result, such as a number of workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Marks a config field whose number, or each of whose numbers, lies in a range: never infinite, never NaN."""
+
+    least: float = -inf
+    above: float = -inf
+    most: float = inf
+    below: float = inf
+
+    def hold(self, value: float) -> bool:
+        """Whether a number is in the range."""
+        return self.least <= value <= self.most and self.above < value < self.below
+
+    def __str__(self) -> str:
+        words = {"at least": self.least, "more than": self.above, "at most": self.most, "less than": self.below}
+        return " and ".join(f"{word} {bound:g}" for word, bound in words.items() if abs(bound) != inf) or "finite"
+
+
+Count = Annotated[int, Bounds(least=1)]
+Positive = Annotated[float, Bounds(above=0)]
+NotNegative = Annotated[float, Bounds(least=0)]
+Probability = Annotated[float, Bounds(above=0, most=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +70,46 @@ class Stage:
         return (self.config.__doc__ or "").strip().splitlines()[0]
 
 
-def marks(config: type[Any], kind: type[Any]) -> dict[str, Any]:
-    """The fields of a config that carry a mark of the given kind, with the mark."""
+def marks(config: Callable[..., Any], kind: type[Any]) -> dict[str, Any]:
+    """The fields of a config that carry a mark of the given kind, anywhere in their type, with the mark."""
     hints = typing.get_type_hints(config, include_extras=True)
-    return {
-        name: mark
-        for name, hint in hints.items()
-        for mark in getattr(hint, "__metadata__", ())
-        if isinstance(mark, kind)
-    }
+    return {name: mark for name, hint in hints.items() for mark in _marks(hint) if isinstance(mark, kind)}
+
+
+def _marks(hint: Any) -> Iterator[Any]:
+    yield from getattr(hint, "__metadata__", ())
+    for part in get_args(hint):
+        yield from _marks(part)
+
+
+def check(config: Any, *, inside: str = "") -> Any:
+    """The config, once its numbers are known to be in their bounds.
+
+    Args:
+        inside: names the table that the config is, such as `lora.`.
+
+    Raises:
+        UsageError: one is not.
+    """
+    check_numbers(type(config), vars(config), inside=inside)
+    for name, value in vars(config).items():
+        if dataclasses.is_dataclass(value):
+            check(value, inside=f"{inside}{name}.")
+    return config
+
+
+def check_numbers(kind: Callable[..., Any], values: Mapping[str, Any], *, inside: str = "") -> None:
+    """Check values for the fields of a config, or for the parameters of a function, against their bounds.
+
+    Raises:
+        UsageError: one is out of them.
+    """
+    for name, bounds in marks(kind, Bounds).items():
+        value = values.get(name)
+        for key, number in value.items() if isinstance(value, dict) else [("", value)]:
+            if number is not None and not bounds.hold(number):
+                what = f"{inside}{name}.{key}" if key else f"{inside}{name}"
+                raise UsageError(f"{what} is {number}; it must be {bounds}")
 
 
 def build(config: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
@@ -62,7 +119,7 @@ def build(config: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
         where: names the table in messages, such as `recipes/demo.toml: [pretrain]`.
 
     Raises:
-        UsageError: a key that the config does not have, lacks, or whose value has the wrong type.
+        UsageError: a key that the config does not have, lacks, or whose value has the wrong type or is refused.
     """
     hints = {name: hint for name, hint in typing.get_type_hints(config).items() if hint is not dataclasses.KW_ONLY}
     for key in values:
@@ -71,11 +128,11 @@ def build(config: type[Any], values: Mapping[str, Any], *, where: str) -> Any:
     for name in required(config):
         if name not in values:
             raise UsageError(f'{where} needs the key "{name}"', hint=f"{name} = {_example(hints[name])}")
-    filled = {key: _convert(value, hints[key], f'{where} key "{key}"') for key, value in values.items()}
+    filled = {key: convert(value, hints[key], f'{where} key "{key}"') for key, value in values.items()}
     try:
-        return config(**filled)
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from error
+        return check(config(**filled))
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.message}", hint=error.hint) from error
 
 
 def required(config: type[Any]) -> list[str]:
@@ -103,8 +160,12 @@ def _plain(value: Any) -> Any:
     return plain(value) if dataclasses.is_dataclass(value) else value
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """A plain value as the type that a hint asks for."""
+def convert(value: Any, hint: Any, where: str) -> Any:
+    """A plain value as the type that a hint asks for.
+
+    Raises:
+        UsageError: it is of another type.
+    """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return _convert_union(value, arguments, where)
@@ -113,9 +174,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             raise UsageError(f"{where}: {value!r} is none of {', '.join(map(repr, arguments))}")
         return value
     if origin is tuple:
-        return tuple(_convert(v, arguments[0], where) for v in _expect(value, (list, tuple), hint, where))
+        return tuple(convert(v, arguments[0], where) for v in _expect(value, (list, tuple), hint, where))
     if origin is dict:
-        return {k: _convert(v, arguments[1], where) for k, v in _expect(value, (dict,), hint, where).items()}
+        return {k: convert(v, arguments[1], where) for k, v in _expect(value, (dict,), hint, where).items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, _expect(value, (dict,), hint, where), where=where)
     return _convert_plain(value, hint, where)
@@ -126,7 +187,7 @@ def _convert_union(value: Any, options: tuple[Any, ...], where: str) -> Any:
     for option in options:
         if option is not type(None):
             try:
-                return _convert(value, option, where)
+                return convert(value, option, where)
             except UsageError as error:
                 errors.append(error)
     raise errors[0]

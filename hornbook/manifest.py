@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hornbook.errors import Damaged, InputError
+from hornbook.errors import Damaged, InputError, UsageError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -30,6 +30,9 @@ OCCASION = ("log/", "report.html")
 _NOT_PRODUCTS = ("config.toml", "metrics.jsonl")
 _SHELL = (
     "hornbook.cli",
+    "hornbook.config",
+    "hornbook.errors",
+    "hornbook.execute",
     "hornbook.run",
     "hornbook.report",
     "hornbook.recipe",
@@ -148,7 +151,7 @@ class Input:
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            raise InputError(f"{path} does not exist", hint="`hornbook runs` lists the runs there are")
+            raise UsageError(f"there is no file or folder {path}")
         self.path = path
         self.manifest = read_manifest(path) if (path / MANIFEST).is_file() else None
         self._checked: set[str] = set()

@@ -18,15 +18,16 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from hornbook import progress as talk
 from hornbook import stages
-from hornbook.config import Stage, Takes, build, marks, required
+from hornbook.config import Stage, Takes, build, convert, marks, required
 from hornbook.errors import EmptyInput, UsageError
+from hornbook.execute import execute
 from hornbook.manifest import read_manifest
-from hornbook.run import execute
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def read_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
         _set(values, setting)
     tables = tuple(_table(name, table, f"{path}: [{name}]") for name, table in values.items())
     if not tables:
-        raise UsageError(f"{path} has no table", hint=f"a table is named after a stage: {', '.join(stages.NAMES)}")
+        raise UsageError(f"{path} has no table", hint=f"a table is named after a stage: {', '.join(stages.MAKERS)}")
     _check(tables)
     return Recipe(name=path.stem, tables=tables)
 
@@ -91,10 +92,10 @@ def _table(name: str, table: Any, where: str) -> Table:
     values = dict(table) if isinstance(table, dict) else {"": table}
     kind = values.pop("stage", name)
     if kind not in stages.NAMES:
-        close = difflib.get_close_matches(str(kind), stages.NAMES, n=1)
+        close = difflib.get_close_matches(str(kind), stages.MAKERS, n=1)
         raise UsageError(
             f"{where}: there is no stage {kind!r}",
-            hint=f'did you mean "{close[0]}"?' if close else f"stages: {', '.join(stages.NAMES)}",
+            hint=f'did you mean "{close[0]}"?' if close else f"stages: {', '.join(stages.MAKERS)}",
         )
     stage = stages.load(kind)
     if stage.makes is None:
@@ -104,15 +105,24 @@ def _table(name: str, table: Any, where: str) -> Table:
     if "" in values:
         # The one-line form gives the stage's first field.
         values = {dataclasses.fields(stage.config)[0].name: values.pop("")}
-    return Table(name=name, stage=stage, optional=bool(values.pop("optional", False)), values=values, where=where)
+    optional = convert(values.pop("optional", False), bool, f'{where} key "optional"')
+    return Table(name=name, stage=stage, optional=optional, values=values, where=where)
 
 
 def _check(tables: tuple[Table, ...]) -> None:
     """Find wrong keys, values and references before the first stage starts."""
     done: dict[str, Path] = {}
     for table in tables:
-        build(table.stage.config, _resolve(table, done, tables), where=table.where)
+        _check_files(table, build(table.stage.config, _resolve(table, done, tables), where=table.where))
         done[table.name] = Path(table.name)
+
+
+def _check_files(table: Table, config: Any) -> None:
+    """Find paths to nothing among those that are no run's."""
+    takes = marks(table.stage.config, Takes)
+    for key, value in vars(config).items():
+        if key not in takes and isinstance(value, Path) and not value.exists():
+            raise UsageError(f'{table.where} key "{key}": there is no file or folder {value}')
 
 
 def _resolve(table: Table, done: Mapping[str, Path], tables: tuple[Table, ...]) -> dict[str, Any]:
@@ -144,7 +154,7 @@ def _refer(table: Table, field: str, value: Any, done: Mapping[str, Path], table
     if any(value == other.name for other in tables) and not Path(str(value)).exists():
         raise UsageError(
             f'{table.where} key "{field}": [{value}] makes nothing that is there yet',
-            hint=f"move [{value}] above [{table.name}]",
+            hint=f"move [{value}] above [{table.name}]" if value != table.name else "a table cannot take from itself",
         )
     if isinstance(value, str) and not Path(value).exists():
         close = difflib.get_close_matches(value, done, n=1)
@@ -183,7 +193,7 @@ def _tell(results: Mapping[str, Any]) -> None:
     for row in results.get("improvements", ()):
         change = f"{row['before']:.3f} -> {row['after']:.3f}"
         talk.say(f"{row['stage']}: {row['metric']} {change}, {row['better']} is better")
-    for sample in results.get("samples", ()):
+    for sample in filter(itemgetter("chat"), results.get("samples", ())):
         talk.say(f"\n> {sample['prompt']}\n{sample['answers'][results['speaker']].strip()}")
 
 

@@ -12,7 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar
 import torch
 from tokenizers import Tokenizer
 
-from hornbook.errors import InputError, UsageError
+from hornbook.config import Count, Positive
+from hornbook.errors import EmptyInput, InputError, UsageError
 from hornbook.learn import checkpoint
 from hornbook.learn.batches import Batch
 from hornbook.learn.chat import SPECIAL, TEMPLATE
@@ -49,12 +50,12 @@ Row = TypeVar("Row", bound=_Identified)
 class Lora:
     """Low-rank adapters: W = W0 + (alpha / r) B A, with W0 frozen (arXiv 2106.09685)."""
 
-    r: int = 8
+    r: Count = 8
     """Rank."""
-    alpha: float = 16.0
+    alpha: Positive = 16.0
     """Scale, divided by the rank."""
-    targets: tuple[str, ...] = lora.ALL_LINEAR
-    """Projections to adapt."""
+    targets: tuple[str, ...] = ("all-linear",)
+    """Projections to adapt: names such as `q_proj`, `attention` for those of attention, `all-linear` for all."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ def _has_bf16(device: torch.device) -> bool:
 def prepare(model: Transformer, options: Lora | None, *, seed: int) -> None:
     """Make the model ready to learn: whole, or only a new adapter."""
     if options is not None:
-        lora.attach(model, r=options.r, alpha=options.alpha, targets=options.targets, seed=seed)
+        targets = [name for target in options.targets for name in lora.PRESETS.get(target, (target,))]
+        lora.attach(model, r=options.r, alpha=options.alpha, targets=targets, seed=seed)
 
 
 OptimizerName = Literal["muon", "adamw"]
@@ -278,7 +280,7 @@ def save(
 
 
 class Rows:
-    """Rows that a stage learns from: read, sifted, and what could not be used set aside in `quarantine.jsonl`."""
+    """The rows that a stage is given: read, sifted, and what could not be used set aside in `quarantine.jsonl`."""
 
     def __init__(self, run: Run, bad_rows: Literal["error", "skip"]) -> None:
         self._run, self._bad_rows = run, bad_rows
@@ -304,15 +306,25 @@ class Rows:
         self._bad += bad
         return good
 
-    def close(self, *, cut: Sequence[int]) -> None:
-        """Count and write what was set aside, and how much was cut from conversations that were too long."""
+    def close(self, *, learned: Sequence[object], cut: Sequence[int]) -> None:
+        """Count and write what was set aside, and how much was cut from conversations that were too long.
+
+        Raises:
+            EmptyInput: nothing is left to be learned from.
+        """
+        if not learned:
+            why = f"; the first of {len(self._bad)} bad ones: {self._bad[0]}" if self._bad else ""
+            raise EmptyInput(f"{self._run.input('rows').path} has no row to learn from{why}")
+        self.set_aside()
+        rows_cut = sum(1 for tokens in cut if tokens)
+        if rows_cut:
+            self._run.say(f"{rows_cut} of {len(cut)} conversations were cut, by {sum(cut):,} tokens in all")
+        self._run.count(conversations=len(cut), conversations_cut=rows_cut, tokens_cut=sum(cut))
+
+    def set_aside(self) -> None:
+        """Count and write the bad rows."""
+        self._run.count(rows_set_aside=len(self._bad))
         if self._bad:
             self._run.say(f"{len(self._bad)} rows set aside, the first: {self._bad[0]}")
             lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self._bad]
             (self._run.out / "quarantine.jsonl").write_text("".join(lines))
-        rows_cut = sum(1 for tokens in cut if tokens)
-        if rows_cut:
-            self._run.say(f"{rows_cut} of {len(cut)} conversations were cut, by {sum(cut):,} tokens in all")
-        self._run.count(
-            conversations=len(cut), rows_set_aside=len(self._bad), conversations_cut=rows_cut, tokens_cut=sum(cut)
-        )

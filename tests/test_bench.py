@@ -43,5 +43,6 @@ def test_a_peer_that_is_not_there_is_named_and_the_others_are_measured(tmp_path:
     result = bench("curate", "extract", {"megabytes": 0.05}, data=tmp_path)
     assert result.keys() >= KEYS
     assert result["missing"] == "trafilatura: `make bench-setup`"
-    assert result["peer"] is None and result["ratio"] is None
-    assert result["ours"] > 0 and result["ratio_resiliparse"] > 0
+    assert result["peer"] is None
+    assert result["ratio"] is None
+    assert min(result["ours"], result["ratio_resiliparse"]) > 0

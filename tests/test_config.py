@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, nan
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 
-from hornbook.config import Takes, Unhashed, build, marks, plain
+from hornbook.config import Bounds, Count, NotNegative, Takes, Unhashed, build, check, marks, plain
 from hornbook.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
-    r: int = 8
+    r: Count = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,17 +21,13 @@ class Example:
     """An example."""
 
     tokens: Annotated[Path, Takes("tokens")]
-    depth: int = 4
-    rate: float = 0.1
+    depth: Count | None = 4
+    rate: Annotated[float, Bounds(least=0, below=2)] = 0.1
     kind: Literal["a", "b"] = "a"
     names: tuple[str, ...] = ()
-    weights: dict[str, float] | None = None
+    weights: dict[str, NotNegative] | None = None
     inner: Inner | None = None
     workers: Annotated[int, Unhashed()] = 1
-
-    def __post_init__(self) -> None:
-        if self.depth < 1:
-            raise ValueError(f"depth is {self.depth}; it must be at least 1")
 
 
 def test_a_table_becomes_a_config_and_back() -> None:
@@ -45,6 +42,7 @@ def test_a_table_becomes_a_config_and_back() -> None:
 def test_marks_name_the_fields_that_carry_them() -> None:
     assert marks(Example, Takes) == {"tokens": Takes("tokens")}
     assert marks(Example, Unhashed) == {"workers": Unhashed()}
+    assert list(marks(Example, Bounds)) == ["depth", "rate", "weights"]
 
 
 @pytest.mark.parametrize(
@@ -67,9 +65,20 @@ def test_marks_name_the_fields_that_carry_them() -> None:
         ({"tokens": "x", "names": "n"}, "r: [t] key \"names\" is 'n', which is a text", "it takes a list"),
         ({"tokens": "x", "inner": {"rank": 1}}, 'r: [t] key "inner" has no key "rank"', "it has: r"),
         ({"tokens": "x", "depth": 0}, "r: [t]: depth is 0; it must be at least 1", ""),
+        ({"tokens": "x", "rate": 2}, "r: [t]: rate is 2.0; it must be at least 0 and less than 2", ""),
+        ({"tokens": "x", "rate": nan}, "r: [t]: rate is nan; it must be at least 0 and less than 2", ""),
+        ({"tokens": "x", "weights": {"a": inf}}, "r: [t]: weights.a is inf; it must be at least 0", ""),
+        ({"tokens": "x", "inner": {"r": 0}}, 'r: [t] key "inner": r is 0; it must be at least 1', ""),
     ],
 )
 def test_what_is_wrong_is_named(table: dict[str, Any], message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         build(Example, table, where="r: [t]")
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_a_config_that_was_made_otherwise_is_checked_too() -> None:
+    config = Example(tokens=Path("x"), depth=None, inner=Inner(r=1))
+    assert check(config) is config
+    with pytest.raises(UsageError, match=r"^inner\.r is 0; it must be at least 1$"):
+        check(Example(tokens=Path("x"), inner=Inner(r=0)))

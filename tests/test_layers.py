@@ -49,4 +49,4 @@ def test_nouns_know_nothing_of_runs(package: str) -> None:
 
 @pytest.mark.parametrize("name", ["crawl", "curate", "tokenize"])
 def test_stages_that_handle_text_start_without_torch(name: str) -> None:
-    assert "torch" not in imported_by(f"import hornbook.stages.{name}, hornbook.recipe, hornbook.run")
+    assert "torch" not in imported_by(f"import hornbook.stages.{name}, hornbook.recipe, hornbook.execute")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hornbook.errors import EmptyInput, UsageError
+from hornbook.execute import execute
 from hornbook.manifest import list_runs, read_manifest
 from hornbook.recipe import Recipe, find_inputs, find_run, read_recipe, run_recipe
-from hornbook.run import execute
 from hornbook.stages import load
 from hornbook.stages.tokenize import Tokenize
 from hornbook.text.document import Document, write_documents

@@ -15,8 +15,9 @@ import pytest
 from hornbook import run as run_module
 from hornbook.config import Stage
 from hornbook.errors import Busy, Damaged, InputError, Interrupted
+from hornbook.execute import execute, lock, name_run, open_inputs
 from hornbook.manifest import Input, code_version, list_runs, read_manifest, verify
-from hornbook.run import Run, execute, lock
+from hornbook.run import Run
 from hornbook.stages import load
 from hornbook.stages.tokenize import Tokenize
 from hornbook.text.document import Document, write_documents
@@ -47,7 +48,7 @@ def test_a_run_is_named_by_its_inputs_config_and_code(config: Tokenize, corpus: 
     stage = load("tokenize")
 
     def name(config: Tokenize) -> str:
-        return run_module.name_run(stage, config, run_module.open_inputs(stage, config))[0]
+        return name_run(stage, config, open_inputs(stage, config))[0]
 
     first = name(config)
     assert first == name(config)
@@ -143,7 +144,7 @@ def test_only_one_process_makes_a_run(config: Tokenize, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
     stage = load("tokenize")
-    name, _ = run_module.name_run(stage, config, run_module.open_inputs(stage, config))
+    name, _ = name_run(stage, config, open_inputs(stage, config))
     with lock(runs, name), pytest.raises(Busy, match=f"{name} is being made by process {os.getpid()}"):
         execute(stage, config, runs=runs)
     execute(stage, config, runs=runs)

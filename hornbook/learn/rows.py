@@ -7,6 +7,7 @@ A row is `{"messages": [{"role", "content"}, ...]}` or `{"prompt", "chosen", "re
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 import orjson
 
-from hornbook.errors import EmptyInput, InputError
+from hornbook.errors import InputError
 from hornbook.text.document import document_id, open_bytes
 
 Message = dict[str, str]
@@ -71,10 +72,7 @@ def read_preferences(path: Path, *, control: Sequence[str] = CONTROL) -> Iterato
 
 
 def sift(rows: Iterable[T | BadRow], *, bad_rows: Literal["error", "skip"]) -> tuple[list[T], list[BadRow]]:
-    """Good and bad rows apart. With "error" a bad one raises InputError naming it and counting the others.
-
-    No good row at all is EmptyInput.
-    """
+    """Good and bad rows apart. With "error" a bad one raises InputError naming it and counting the others."""
     good: list[T] = []
     bad: list[BadRow] = []
     for row in rows:
@@ -83,8 +81,6 @@ def sift(rows: Iterable[T | BadRow], *, bad_rows: Literal["error", "skip"]) -> t
         others = f" (and {len(bad) - 1} more bad rows)" if len(bad) > 1 else ""
         hint = f"{bad[0].hint}; " if bad[0].hint else ""
         raise InputError(f"{bad[0]}{others}", hint=f'{hint}bad_rows = "skip" leaves such rows out and counts them')
-    if not good:
-        raise EmptyInput(f"no row to learn from{f'; the first of {len(bad)} bad ones: {bad[0]}' if bad else ''}")
     return good, bad
 
 
@@ -103,7 +99,7 @@ def _rows(path: Path, parse: Any) -> Iterator[Any]:
             for number, line in enumerate(stream, 1):
                 if line.strip():
                     yield _parsed(line, parse, path.name, number, seen)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
 

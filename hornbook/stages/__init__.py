@@ -21,6 +21,8 @@ SUMMARIES = {
 """What `hornbook --help` lists, without importing any stage (and so without torch)."""
 
 NAMES = tuple(SUMMARIES)
+MAKERS = tuple(name for name in NAMES if name not in ("generate", "chat"))
+"""The stages that make a folder, and so have a place in a recipe."""
 
 
 def load(name: str) -> Stage:

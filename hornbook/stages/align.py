@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hornbook.config import Takes
+from hornbook.config import Count, Positive, Takes
 from hornbook.judge.metrics import preference_accuracy
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Batch, Example, Examples, batched
@@ -54,19 +54,19 @@ class Align:
     """Run of `instruct`, or a JSONL file with `prompt`, `chosen` and `rejected` in each row."""
     lora: Lora | None = None
     """Train only a low-rank adapter."""
-    beta: float = 0.1
+    beta: Positive = 0.1
     """How strongly the model is held to the reference (arXiv 2305.18290)."""
-    epochs: float = 1.0
+    epochs: Positive = 1.0
     """Times that each pair is learned from."""
-    length: int = 512
+    length: Count = 512
     """Tokens of a conversation; a longer one is cut, and counted."""
-    batch: int = 32
+    batch: Count = 32
     """Pairs in a step."""
-    micro: int = 8
+    micro: Count = 8
     """Rows computed at a time: less memory, same result up to rounding."""
-    learning_rate: float | None = None
-    """Peak rate of AdamW (default: 1e-4, for an adapter 5e-4)."""
-    evaluation_rows: int = 200
+    learning_rate: Positive | None = None
+    """Peak rate of AdamW (default: 5e-5, for an adapter 5e-4)."""
+    evaluation_rows: Count = 200
     """Held-out pairs that are measured while training, at most."""
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be learned from: end, or set it aside and count it."""
@@ -106,7 +106,7 @@ def align(config: Align, run: Run) -> None:
     fit(
         run,
         opened.model,
-        make_optimizer(opened.model, "adamw", learning_rate=config.learning_rate or (5e-4 if config.lora else 1e-4)),
+        make_optimizer(opened.model, "adamw", learning_rate=config.learning_rate or (5e-4 if config.lora else 5e-5)),
         label="align",
         batches=batches.step,
         loss=loss,
@@ -130,7 +130,7 @@ def _pairs(config: Align, run: Run, opened: Opened) -> tuple[list[Pair], list[Pa
         )
         for part in (train, valid)
     ]
-    rows.close(cut=[example.cut for part in encoded for pair in part for example in pair])
+    rows.close(learned=encoded[0], cut=[example.cut for part in encoded for pair in part for example in pair])
     return encoded[0], encoded[1]
 
 

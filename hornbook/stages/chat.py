@@ -10,10 +10,10 @@ from typing import Annotated
 
 from tokenizers.decoders import DecodeStream
 
-from hornbook.config import Takes
+from hornbook.config import Count, NotNegative, Probability, Takes
 from hornbook.errors import HornbookError
 from hornbook.learn.chat import encode
-from hornbook.learn.rows import CONTROL
+from hornbook.learn.rows import CONTROL, MARKS
 from hornbook.manifest import Input
 from hornbook.model.sample import generate
 from hornbook.training import Device, Opened, choose_device, open_model
@@ -30,11 +30,11 @@ class Chat:
     model: Annotated[Path, Takes("model")]
     """A run's folder or name, a recipe's table (demo/align), or a Hugging Face folder."""
     _: KW_ONLY
-    max_new_tokens: int = 200
+    max_new_tokens: Count = 200
     """Length of an answer, at most."""
-    temperature: float = 0.0
+    temperature: NotNegative = 0.0
     """0 takes the likeliest token each time; higher is more varied."""
-    top_p: float = 0.95
+    top_p: Probability = 0.95
     """Draw from the likeliest tokens that together have this probability."""
     seed: int = 0
     """Chooses the draws."""
@@ -65,9 +65,10 @@ def _questions() -> Iterator[str]:
             return
         if not line.strip():
             return
-        if found := [token for token in CONTROL if token in line]:
-            raise HornbookError(f"a question may not hold the control token {found[0]}")
-        yield line.strip()
+        if found := [token for token in (*CONTROL, *MARKS) if token in line]:
+            print(f"a question may not hold the control token {found[0]!r}; ask again", file=sys.stderr)
+        else:
+            yield line.strip()
 
 
 def _answer(config: Chat, opened: Opened, messages: list[dict[str, str]]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import httpx
 from protego import Protego
 
+from hornbook.config import Count, Positive
 from hornbook.errors import EmptyInput, HornbookError, InputError, MissingExtra, UsageError
 from hornbook.run import Run
 from hornbook.text.document import Document, document_id, find_files, hash_file, write_documents
@@ -63,23 +64,22 @@ class Crawl:
     """Globs of the URLs to follow links to; without any, all on the same host."""
     exclude: tuple[str, ...] = ()
     """Globs of URLs not to follow links to."""
-    pages: int = 1000
+    pages: Count = 1000
     """Pages to fetch, at most (rows, for a dataset)."""
-    page_megabytes: float = 10.0
+    page_megabytes: Positive = 10.0
     """Size of one page, at most."""
-    total_megabytes: float = 1000.0
+    total_megabytes: Positive = 1000.0
     """Size of all pages, at most."""
-    rate: float = 1.0
+    rate: Positive = 1.0
     """Pages a second, at most; a site's Crawl-delay slows it further."""
-    timeout: float = 30.0
+    timeout: Positive = 30.0
     """Seconds for one page."""
     agent: str = "hornbook"
     """How the crawler names itself, to the site and in its robots.txt."""
 
     def __post_init__(self) -> None:
-        for name in ("pages", "page_megabytes", "total_megabytes", "rate", "timeout"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be more than 0")
+        if not self.source.strip():
+            raise UsageError("source is empty", hint="`.` is the folder that you are in")
 
 
 def fingerprint(config: Crawl) -> object:
@@ -116,12 +116,17 @@ def _dataset(config: Crawl) -> str:
 
 
 def _take_files(config: Crawl, run: Run) -> None:
-    """Name the files and their hashes; nothing is copied."""
+    """Name the files and their hashes; nothing is copied.
+
+    A path that was given from where one is, is stored as it is from the run's folder: so `curate` may be called from
+    anywhere, and what is moved together stays together.
+    """
     rows = []
     files = find_files(config.source)
     with run.progress("crawl", total=len(files), unit="files") as bar:
         for name, path in files:
-            rows.append({"name": name, "path": str(path), "size": path.stat().st_size, "sha256": hash_file(path)})
+            place = str(path) if path.is_absolute() else os.path.relpath(path, run.out.parent)
+            rows.append({"name": name, "path": place, "size": path.stat().st_size, "sha256": hash_file(path)})
             bar.advance()
     if ignored := _ignored(config.source, len(files)):
         run.say(f"{ignored:,} files in {config.source} are of no kind that can be read, and are left out")

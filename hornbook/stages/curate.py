@@ -19,7 +19,7 @@ import orjson
 import pyarrow as pa
 from resiliparse.parse.lang import detect_fast
 
-from hornbook.config import Takes, Unhashed
+from hornbook.config import Count, NotNegative, Positive, Probability, Takes, Unhashed, check_numbers
 from hornbook.errors import Damaged, EmptyInput, InputError, UsageError
 from hornbook.run import Run
 from hornbook.text import exact, minhash, mixture
@@ -87,14 +87,19 @@ class Curate:
     """File with words and phrases, one a line, that a document may not hold."""
     dedup: dict[str, dict[str, Any]] = field(default_factory=lambda: {"url": {}, "text": {}, "line": {}, "minhash": {}})
     """Ways of removing duplicates, in the order in which they are applied, each with its options."""
-    mixture: dict[str, float] = field(default_factory=dict)
+    mixture: dict[str, NotNegative] = field(default_factory=dict)
     """Weight of each source by size; without any, all is kept."""
-    page_megabytes: float = 10.0
+    page_megabytes: Positive = 10.0
     """Size of one page, at most."""
     seed: int = 0
     """Chooses the documents' order."""
-    workers: Annotated[int | None, Unhashed()] = None
+    workers: Annotated[Count | None, Unhashed()] = None
     """Processes; the result is the same for any number. By default, as many as the input is worth."""
+
+    def __post_init__(self) -> None:
+        check_kinds(self.mask)
+        chosen(self.filters)
+        _dedup(self.dedup)
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ class Rules:
 def curate(config: Curate, run: Run) -> None:
     """Write `documents.parquet`, and beside it what was removed or malformed, the clusters and the card."""
     rules, dedup = _rules(config, run), _dedup(config.dedup)
-    kept, removed, malformed, types = _read(config, rules, run)
+    files = _files(run)
+    kept, removed, malformed, types = _read(config, rules, run, files)
     kept.sort(key=lambda document: (order_key(document.id, seed=config.seed), document.id))
     deduplication = Deduplication()
     for step in (
@@ -125,15 +131,14 @@ def curate(config: Curate, run: Run) -> None:
         removed += gone
     _write(run, kept, removed, malformed, deduplication)
     if not kept:
-        raise EmptyInput("nothing is left of the input", hint=_blame(removed, malformed))
+        names = ", ".join(name for name, _ in files[:3]) + (", ..." if len(files) > 3 else "")
+        raise EmptyInput(f"nothing is left of {run.input('crawl').name} ({names})", hint=_blame(removed, malformed))
     order = [*config.filters, "blocklist", "duplicate_id", *(RULES[name] for name in config.dedup), "mixture"]
     made = card(kept, removed, order=order, types=types, dropped=deduplication.dropped)
     _tell(run, made, removed, malformed)
 
 
 def _rules(config: Curate, run: Run) -> Rules:
-    check_kinds(config.mask)
-    chosen(config.filters)
     phrases = read_phrases(config.blocklist) if config.blocklist else ()
     return Rules(
         config.sources,
@@ -190,10 +195,9 @@ def _filters(filters: str, phrases: tuple[str, ...]) -> list[Filter]:
 
 
 def _read(
-    config: Curate, rules: Rules, run: Run
+    config: Curate, rules: Rules, run: Run, files: list[tuple[str, Path]]
 ) -> tuple[list[Document], list[Removed], list[Malformed], dict[str, str]]:
     kept, removed, malformed, types = list[Document](), list[Removed](), list[Malformed](), dict[str, str]()
-    files = _files(run)
     workers = config.workers or min(os.cpu_count() or 1, 1 + sum(path.stat().st_size for _, path in files) // A_WORKER)
     things = _things(files, int(config.page_megabytes * 2**20))
     manifest = run.input("crawl").manifest
@@ -223,13 +227,16 @@ def _files(run: Run) -> list[tuple[str, Path]]:
                 f"{crawl.path} holds neither an archive nor a list of files", hint="give a run of `hornbook crawl`"
             )
         return found
-    return [_unchanged(row) for row in json.loads(listed[0].read_text())]
+    return [_unchanged(row, crawl.path) for row in json.loads(listed[0].read_text())]
 
 
-def _unchanged(row: Mapping[str, Any]) -> tuple[str, Path]:
-    path = Path(row["path"])
+def _unchanged(row: Mapping[str, Any], folder: Path) -> tuple[str, Path]:
+    path = Path(os.path.normpath(folder / row["path"]))
     if not path.is_file():
-        raise InputError(f"{path} is gone since it was listed", hint="run `hornbook crawl` again")
+        raise InputError(
+            f"{path} is gone since it was listed",
+            hint="put it back, or remove the run that lists it and run `hornbook crawl` again",
+        )
     if path.stat().st_size != row["size"] or hash_file(path) != row["sha256"]:
         raise Damaged(f"{path} is not what it was when it was listed", hint="run `hornbook crawl` again")
     return row["name"], path
@@ -302,7 +309,12 @@ def text(found: Deduplication, documents: list[Document]) -> Sifted:
 
 
 def line(
-    found: Deduplication, documents: list[Document], *, times: int = 3, min_characters: int = 20, min_left: float = 0.1
+    found: Deduplication,
+    documents: list[Document],
+    *,
+    times: Count = 3,
+    min_characters: int = 20,
+    min_left: float = 0.1,
 ) -> Sifted:
     """Drop longer lines after they were there `times` times, and documents of which less than `min_left` is left."""
     lines = exact.Lines(times=times, min_characters=min_characters, dropped=found.dropped)
@@ -323,10 +335,10 @@ def near(
     found: Deduplication,
     documents: list[Document],
     *,
-    words: int = 5,
-    threshold: float = 0.8,
-    bands: int = 14,
-    rows: int = 8,
+    words: Count = 5,
+    threshold: Probability = 0.8,
+    bands: Count = 14,
+    rows: Count = 8,
 ) -> Sifted:
     """Keep the first of documents that share `threshold` of their runs of `words` words."""
     sets = [minhash.shingles(document.text, words=words) for document in documents]
@@ -347,10 +359,14 @@ RULES = {"url": "duplicate_url", "text": "duplicate_text", "line": "duplicate_li
 
 
 def _dedup(table: Mapping[str, Mapping[str, Any]]) -> list[Callable[[Deduplication, list[Document]], Sifted]]:
-    for name in table:
+    ways = list[Callable[[Deduplication, list[Document]], Sifted]]()
+    for name, options in table.items():
         if name not in WAYS:
             raise UsageError(f'dedup: there is no way "{name}"', hint=f"there are: {', '.join(WAYS)}")
-    return [partial(WAYS[name], **checked(f"dedup {name}", WAYS[name], options)) for name, options in table.items()]
+        fitting = checked(f"dedup {name}", WAYS[name], options)
+        check_numbers(WAYS[name], fitting, inside=f"dedup.{name}.")
+        ways.append(partial(WAYS[name], **fitting))
+    return ways
 
 
 def _mix(config: Curate, documents: list[Document]) -> Sifted:
@@ -394,7 +410,7 @@ def _removed_row(one: Removed) -> dict[str, str]:
 def _blame(removed: list[Removed], malformed: list[Malformed]) -> str:
     rules = Counter(one.rule for one in removed).most_common(5)
     told = [f"{rule} removed {count:,}" for rule, count in rules]
-    told += [f"{len(malformed):,} were malformed, the first: {malformed[0].reason}"] if malformed else []
+    told += [f"{len(malformed):,} were malformed, the first: {_place(malformed[0])}"] if malformed else []
     return "; ".join(told) or "the input holds no page and no row"
 
 
@@ -413,6 +429,10 @@ def _tell(run: Run, made: dict[str, Any], removed: list[Removed], malformed: lis
         f"{documents:,} documents kept ({size / 1e6:.1f} MB), {len(removed):,} removed" + (f": {told}" if told else "")
     )
     if malformed:
-        run.say(
-            f"{len(malformed):,} malformed, in quarantine.jsonl; the first: {malformed[0].file}: {malformed[0].reason}"
-        )
+        run.say(f"{len(malformed):,} malformed, in quarantine.jsonl; the first: {_place(malformed[0])}")
+
+
+def _place(one: Malformed) -> str:
+    """Where something malformed is, and what is wrong with it."""
+    what = "record" if kind_of(Path(one.file)) in (".warc", ".wet") else "row"
+    return f"{one.file} {what} {one.row}: {one.reason}"

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 
-from hornbook.config import Takes
+from hornbook.config import Bounds, Count, Takes
 from hornbook.judge.metrics import Accuracy, answer_log_likelihood, preference_accuracy
 from hornbook.judge.score import bits_per_byte, log_likelihoods
 from hornbook.judge.tasks.minimal_pairs import MinimalPair, minimal_pairs, read_pairs
@@ -41,19 +41,23 @@ class Evaluate:
     """Run of `instruct`, for answers, preferences and minimal pairs."""
     minimal_pairs: Path | None = None
     """JSONL in BLiMP's format (`sentence_good`, `sentence_bad`), instead of the pairs in `rows`."""
-    context: int = 256
+    context: Count = 256
     """Tokens that a document is read in at a time."""
-    length: int = 512
+    length: Count = 512
     """Tokens of a conversation; a longer one is cut."""
-    documents_tokens: int = 100_000
+    documents_tokens: Count = 100_000
     """Held-out tokens of each source, at most."""
-    most_rows: int = 500
+    most_rows: Count = 500
     """Held-out rows of each kind, at most."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What to do with a held-out row that cannot be measured: end, or set it aside and count it."""
     prompts: tuple[str, ...] = ()
     """Questions to answer and show, besides some of the held-out rows."""
-    samples: int = 4
+    texts: tuple[str, ...] = ()
+    """Beginnings of texts to continue and show."""
+    samples: Annotated[int, Bounds(least=0)] = 4
     """Held-out rows whose answers are shown."""
-    max_new_tokens: int = 80
+    max_new_tokens: Count = 80
     """Length of a sample."""
     device: Device = "auto"
     """Where to compute."""
@@ -74,21 +78,24 @@ class _Held:
 
 def evaluate(config: Evaluate, run: Run) -> None:
     device = choose_device(config.device)
-    held = _held(config, run)
+    rows = Rows(run, config.bad_rows)
+    held = _held(config, run, rows)
     scores: dict[str, dict[str, float]] = {}
     intervals: dict[str, dict[str, Any]] = {}
     samples: list[dict[str, Any]] = [{"prompt": prompt, "chat": True, "answers": {}} for prompt in held.prompts]
+    samples += [{"prompt": text, "chat": False, "answers": {}} for text in config.texts]
     with run.progress("evaluate", total=len(config.models), unit="models") as bar:
         for label, source in run.inputs("models").items():
             bar.note(label)
             opened = open_model(source, device=device)
             autocast = choose_precision(config.precision, device)
-            exact = _measure(config, opened, held, autocast)
+            exact = _measure(config, opened, held, rows, autocast)
             scores[label] = {key: value.value if isinstance(value, Accuracy) else value for key, value in exact.items()}
             intervals[label] = {key: asdict(value) for key, value in exact.items() if isinstance(value, Accuracy)}
-            for sample, answer in zip(samples, _answers(config, opened, held.prompts), strict=True):
+            for sample, answer in zip(samples, _answers(config, opened, samples), strict=True):
                 sample["answers"][label] = answer
             bar.advance()
+    rows.set_aside()
     run.result(
         speaker=_speaker(run),
         labels=list(scores),
@@ -101,7 +108,7 @@ def evaluate(config: Evaluate, run: Run) -> None:
     (run.out / "samples.json").write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
 
 
-def _held(config: Evaluate, run: Run) -> _Held:
+def _held(config: Evaluate, run: Run, rows: Rows) -> _Held:
     documents = {}
     if config.tokens is not None:
         valid = shards.read(run.input("tokens").file, "valid")
@@ -110,17 +117,19 @@ def _held(config: Evaluate, run: Run) -> _Held:
     preferences: list[Any] = []
     sentences = run.input("minimal_pairs").path if config.minimal_pairs else None
     if config.rows is not None:
-        rows, source = Rows(run, "error"), run.input("rows")
+        source = run.input("rows")
         conversations = rows.sift(read_conversations(source.file("sft.valid.jsonl")))[: config.most_rows]
         preferences = rows.sift(read_preferences(source.file("preference.valid.jsonl")))[: config.most_rows]
         sentences = sentences or source.file("minimal_pairs.jsonl")
-    asked = [row.messages[0]["content"] for row in conversations[: config.samples]]
+    # A text has no more tokens than bytes, so these fit where a conversation does.
+    asked = [row.messages[0]["content"] for row in conversations]
+    asked = [prompt for prompt in asked if len(prompt.encode()) <= config.length][: config.samples]
     pairs = read_pairs(sentences)[: config.most_rows] if sentences else []
     return _Held(documents, conversations, preferences, pairs, [*config.prompts, *asked])
 
 
 def _measure(
-    config: Evaluate, opened: Opened, held: _Held, autocast: torch.dtype | None
+    config: Evaluate, opened: Opened, held: _Held, rows: Rows, autocast: torch.dtype | None
 ) -> dict[str, float | Accuracy]:
     """Every measure that there is something for."""
     found: dict[str, float | Accuracy] = {}
@@ -130,20 +139,20 @@ def _measure(
         )
         found[f"bits_per_byte/{source}"] = score.bits_per_byte
     if held.conversations:
-        examples = [
+        examples = rows.sift(
             encode_conversation(
                 row, opened.tokenizer, length=config.length, template=opened.template, special=opened.special
             )
             for row in held.conversations
-        ]
+        )
         found["answer_log_likelihood"] = answer_log_likelihood(_likelihoods(opened, examples, autocast))
     if held.preferences:
-        pairs = [
+        pairs = rows.sift(
             encode_preference(
                 row, opened.tokenizer, length=config.length, template=opened.template, special=opened.special
             )
             for row in held.preferences
-        ]
+        )
         chosen, rejected = (_likelihoods(opened, list(side), autocast) for side in zip(*pairs, strict=True))
         found["preference_accuracy"] = preference_accuracy(chosen, rejected)
     if held.sentences:
@@ -162,15 +171,20 @@ def _likelihoods(opened: Opened, examples: list[Any], autocast: torch.dtype | No
     return log_likelihoods(opened.model, sequences, autocast=autocast)
 
 
-def _answers(config: Evaluate, opened: Opened, prompts: list[str]) -> list[str]:
+def _answers(config: Evaluate, opened: Opened, samples: list[dict[str, Any]]) -> list[str]:
     """Greedy answers, so that they show the model and not the dice."""
-    asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    ids = [
-        encode(messages, opened.tokenizer, template=opened.template, special=opened.special, prompt=True)[0]
-        for messages in asked
-    ]
+    ids = [(_asked if sample["chat"] else _begun)(opened, sample["prompt"]) for sample in samples]
     completions = complete(opened.model, ids, max_new_tokens=config.max_new_tokens, stop=opened.stop) if ids else []
     return [opened.tokenizer.decode(list(completion)) for completion in completions]
+
+
+def _asked(opened: Opened, question: str) -> list[int]:
+    messages = [{"role": "user", "content": question}]
+    return encode(messages, opened.tokenizer, template=opened.template, special=opened.special, prompt=True)[0]
+
+
+def _begun(opened: Opened, text: str) -> list[int]:
+    return [opened.separator, *bpe.encode_texts(opened.tokenizer, [text])[0]]
 
 
 MEANT = {"sft": "answer_log_likelihood", "align": "preference_accuracy"}

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from hornbook.config import Takes
+from hornbook.config import Count, NotNegative, Probability, Takes
 from hornbook.errors import EmptyInput
 from hornbook.manifest import Input
 from hornbook.model.sample import complete
@@ -27,13 +27,13 @@ class Generate:
     _: KW_ONLY
     prompt: str | None = None
     """Text to go on from (default: what comes on stdin)."""
-    max_new_tokens: int = 100
+    max_new_tokens: Count = 100
     """Tokens to add, at most."""
-    n: int = 1
+    n: Count = 1
     """Continuations to make."""
-    temperature: float = 0.8
+    temperature: NotNegative = 0.8
     """0 takes the likeliest token each time; higher is more varied."""
-    top_p: float = 0.95
+    top_p: Probability = 0.95
     """Draw from the likeliest tokens that together have this probability."""
     seed: int = 0
     """Chooses the draws."""

@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from hornbook.config import Takes
+from hornbook.config import Count, Takes
 from hornbook.errors import EmptyInput
 from hornbook.run import Run
 from hornbook.text import shards
@@ -34,9 +34,9 @@ class Instruct:
     """Run of `tokenize`: which documents are held out."""
     sources: tuple[str, ...] = ()
     """Only documents of these sources (default: all)."""
-    repeats: int = 2
+    repeats: Count = 2
     """An answer given to more questions than this is boilerplate: its further rows are left out."""
-    rows: int = 20000
+    rows: Count = 20000
     """At most this many rows of each kind for training."""
     seed: int = 0
     """Chooses rejected answers and the words exchanged."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import torch
 from tokenizers import Tokenizer
 
-from hornbook.config import Takes
+from hornbook.config import Count, NotNegative, Positive, Takes
 from hornbook.errors import EmptyInput, InputError
 from hornbook.judge.score import bits_per_byte
 from hornbook.learn.batches import Pretraining
@@ -39,7 +39,7 @@ MAKES = "model"
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Train a language model to predict the next token: from scratch, or on from a base.
+    """Train a language model on tokens: from scratch, or on from a base, whole or by LoRA.
 
     Teacher forcing on windows of the corpus, cross-entropy, no token sees another document. One dial, `depth`, sets
     the shape of a new model. With `base` this is continued pretraining: whole, or of an adapter only (`lora`).
@@ -52,25 +52,25 @@ class Pretrain:
     """Model to go on from, instead of a new one."""
     lora: Lora | None = None
     """Train only a low-rank adapter of the base."""
-    depth: int = 6
+    depth: Count = 6
     """Layers of a new model; its width is 64 times that."""
-    length: int = 256
+    length: Count = 256
     """Tokens of a training sequence."""
-    batch: int = 64
+    batch: Count = 64
     """Sequences in a step."""
-    rows: int = 16
+    rows: Count = 16
     """Sequences computed at a time: less memory, same result up to rounding."""
-    train_tokens: float | None = None
+    train_tokens: Positive | None = None
     """Tokens to train on (default: 20 for each parameter, as in arXiv 2203.15556)."""
     optimizer: OptimizerName | None = None
     """Default: Muon for the hidden matrices (AdamW for the rest) of a new model, AdamW otherwise."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak rate (default: 3e-3 for a new model, 1e-3 for an adapter, 3e-4 for a whole base)."""
-    weight_decay: float = 0.1
+    weight_decay: NotNegative = 0.1
     """Pull of matrices towards zero, relative to the rate."""
-    sources: dict[str, float] | None = None
+    sources: dict[str, NotNegative] | None = None
     """Weight of each source (default: all, by their tokens)."""
-    evaluation_tokens: int = 50_000
+    evaluation_tokens: Count = 50_000
     """Held-out tokens of each source that bits per byte is measured on while training."""
     seed: int = 0
     """Chooses starting weights and the order of the documents."""

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hornbook.config import Takes
+from hornbook.config import Count, Positive, Takes
 from hornbook.judge.metrics import answer_log_likelihood
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Example, Examples
@@ -47,17 +47,17 @@ class Sft:
     """Run of `instruct`, or a JSONL file with `messages` in each row."""
     lora: Lora | None = None
     """Train only a low-rank adapter."""
-    epochs: float = 2.0
+    epochs: Positive = 2.0
     """Times that each conversation is learned from."""
-    length: int = 512
+    length: Count = 512
     """Tokens of a row; a longer conversation is cut, and counted."""
-    batch: int = 32
+    batch: Count = 32
     """Conversations in a step."""
-    micro: int = 8
+    micro: Count = 8
     """Rows computed at a time: less memory, same result up to rounding."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Peak rate of AdamW (default: 5e-4, for an adapter 2e-3)."""
-    evaluation_rows: int = 200
+    evaluation_rows: Count = 200
     """Held-out conversations that are measured while training, at most."""
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be learned from: end, or set it aside and count it."""
@@ -115,5 +115,5 @@ def _examples(config: Sft, run: Run, opened: Opened) -> tuple[list[Example], lis
         )
         for part in (train, valid)
     ]
-    rows.close(cut=[example.cut for part in encoded for example in part])
+    rows.close(learned=encoded[0], cut=[example.cut for part in encoded for example in part])
     return encoded[0], encoded[1]

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tokenizers import Tokenizer
 
-from hornbook.config import Takes
+from hornbook.config import Bounds, Count, Positive, Takes
 from hornbook.errors import EmptyInput
 from hornbook.run import Run
 from hornbook.text import bpe, shards
@@ -32,13 +32,13 @@ class Tokenize:
     corpus: Annotated[Path, Takes("corpus")]
     """Run of `curate`."""
     _: KW_ONLY
-    vocabulary: int = 16384
+    vocabulary: Count = 16384
     """Number of token types to learn."""
-    tokenizer: Path | None = None
-    """Folder with a `tokenizer.json` to use instead of learning one."""
-    held_out: float = 0.02
+    tokenizer: Annotated[Path | None, Takes("")] = None
+    """Run or folder with a `tokenizer.json` to use instead of learning one."""
+    held_out: Annotated[float, Bounds(least=0, below=1)] = 0.02
     """Fraction of documents kept for validation."""
-    sample_megabytes: float = 100.0
+    sample_megabytes: Positive = 100.0
     """Text that the tokenizer learns from, at most."""
     seed: int = 0
     """Chooses held-out documents and the tokenizer's sample."""
@@ -79,7 +79,9 @@ def _tokenizer(config: Tokenize, texts: Sequence[str], run: Run) -> Tokenizer:
         run.say(f"learning {config.vocabulary:,} tokens from {sum(map(len, texts)) / 1e6:.1f} MB of text")
         bpe.save(bpe.train(texts, vocabulary=config.vocabulary), run.out)
     else:
-        for path in run.input("tokenizer").files("*.json"):
+        source = run.input("tokenizer")
+        source.file("tokenizer.json")
+        for path in source.files("*.json"):
             if path.name.startswith(("tokenizer", "special_tokens_map", "added_tokens")):
                 shutil.copyfile(path, run.out / path.name)
     return bpe.load(run.out)

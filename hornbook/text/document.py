@@ -18,13 +18,15 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hornbook.errors import InputError
+from hornbook.errors import InputError, UsageError
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "source", "url", "created", "metadata")])
 """One row a document. `metadata` is a JSON object with sorted keys: its keys differ from source to source."""
 
 ROWS_A_GROUP = 1024
 LONGEST_ROW = 64 * 2**20
+PART = 50_000
+"""Characters of a part of a long text file."""
 READABLE = (".warc", ".wet", ".jsonl", ".json", ".ndjson", ".parquet", ".txt", ".md")
 COMPRESSED = ("", ".gz", ".zst")
 
@@ -162,7 +164,20 @@ def _read_text(path: Path, name: str) -> Iterator[Document | Malformed]:
         yield Malformed(name, 1, f"longer than {LONGEST_ROW:,} bytes")
         return
     text = raw.decode("utf-8", errors="replace").removeprefix("\ufeff")
-    yield Document(document_id("", raw), text, stem(name))
+    for part in _parts(text):
+        yield Document(document_id("", part.encode()), part, stem(name))
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The text, cut at empty lines into parts of `PART` characters or little more: a book must not be one document."""
+    start = 0
+    while len(text) - start > 2 * PART:
+        end = text.find("\n\n", start + PART)
+        if end < 0:
+            break
+        yield text[start:end]
+        start = end + 2
+    yield text[start:]
 
 
 def _json_rows(path: Path, name: str) -> Iterator[Any]:
@@ -257,7 +272,8 @@ def find_files(source: str) -> list[tuple[str, Path]]:
     """The readable files that a file name, a folder or a glob stands for: (name, path), sorted by name.
 
     Raises:
-        InputError: nothing is there, or nothing that is there can be read.
+        UsageError: nothing is there.
+        InputError: nothing that is there can be read.
     """
     path = Path(source)
     if path.is_file():
@@ -265,8 +281,10 @@ def find_files(source: str) -> list[tuple[str, Path]]:
     found = sorted(path.rglob("*")) if path.is_dir() else _glob(path)
     files = [(_name(file, path), file) for file in found if file.is_file() and kind_of(file)]
     if not files:
-        kinds = ", ".join(READABLE)
-        raise InputError(f"{source}: no such file, and no readable file in it", hint=f"readable: {kinds} (.gz, .zst)")
+        hint = f"readable: {', '.join(READABLE)} (.gz, .zst)"
+        if not found and not path.is_dir():
+            raise UsageError(f"there is no file or folder {source}", hint=hint)
+        raise InputError(f"{source} holds no readable file", hint=hint)
     return sorted(files)
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from hornbook.config import build
 from hornbook.errors import EmptyInput, HornbookError, InputError, MissingExtra, UsageError
+from hornbook.execute import execute
 from hornbook.manifest import read_manifest
-from hornbook.run import execute
 from hornbook.stages import load
 from hornbook.stages.crawl import Crawl, serving
+from hornbook.stages.curate import Curate
 from hornbook.text.document import Malformed
 from hornbook.text.warc import read_archive
 
@@ -178,7 +180,7 @@ def test_no_page_is_an_error_that_says_what_came_instead(site: Any, tmp_path: Pa
 COMMAND = """
 import sys
 from pathlib import Path
-from hornbook.run import execute
+from hornbook.execute import execute
 from hornbook.stages import load
 from hornbook.stages.crawl import Crawl
 print(execute(load("crawl"), Crawl(source=sys.argv[1], rate=1000.0), runs=Path(sys.argv[2])))
@@ -222,15 +224,51 @@ def test_files_are_named_not_copied(tmp_path: Path) -> None:
     run = crawl(tmp_path / "runs", source=str(folder))
     rows = json.loads((run / "sources.json").read_text())
     assert [(row["name"], row["size"], len(row["sha256"])) for row in rows] == [("a.jsonl", 14, 64), ("b.txt", 1, 64)]
+    assert [row["path"] for row in rows] == [str(folder / name) for name in ("a.jsonl", "b.txt")]
     assert read_manifest(run).counts == {"files": 2, "files_left_out": 1, "bytes": 15}
     (folder / "b.txt").write_text("z")
     assert crawl(tmp_path / "runs", source=str(folder)) != run
 
 
-@pytest.mark.parametrize("source", ["nothing/there/at.all", "no-such-file.jsonl", ""])
+def test_where_files_lie_changes_nothing_downstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        Path("a.jsonl").write_text('{"text": "x"}\n')
+        run = crawl(Path("runs"), source="a.jsonl")
+        found.append((run.name, (run / "manifest.json").read_bytes()))
+        assert 'source = "a.jsonl"' in (run / "config.toml").read_text()
+    assert found[0] == found[1]
+
+
+def test_files_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.jsonl").write_text('{"text": "x"}\n')
+    run = crawl(Path("runs"), source="a.jsonl")
+    (row,) = json.loads((run / "sources.json").read_text())
+    assert row["path"] == "../../a.jsonl"
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert execute(load("curate"), Curate(crawl=".." / run, filters={}), runs=Path("../runs")).is_dir()
+
+
+@pytest.mark.parametrize("source", ["nothing/there/at.all", "no-such-file.jsonl", "no*.jsonl"])
 def test_a_missing_file_is_named(source: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
-        crawl(tmp_path, source=f"{tmp_path}/{source}" if source else str(tmp_path))
+    with pytest.raises(UsageError, match="there is no file or folder"):
+        crawl(tmp_path, source=f"{tmp_path}/{source}")
+
+
+def test_a_folder_with_nothing_to_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"PNG")
+    with pytest.raises(InputError, match="holds no readable file"):
+        crawl(tmp_path, source=str(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_no_source_is_not_the_whole_folder(source: str) -> None:
+    with pytest.raises(UsageError, match="source is empty"):
+        Crawl(source=source)
 
 
 def test_a_dataset_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,8 +279,8 @@ def test_a_dataset_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("option", ["pages", "rate", "timeout", "page_megabytes"])
 def test_limits_are_positive(option: str) -> None:
-    with pytest.raises(ValueError, match=f"{option} is 0"):
-        Crawl(source="x", **{option: 0})
+    with pytest.raises(UsageError, match=f"{option} is 0"):
+        build(Crawl, {"source": "x", option: 0}, where="crawl")
 
 
 SERVER = "python -m http.server --bind 127.0.0.1 {port}"

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hornbook.errors import Damaged, EmptyInput, InputError, UsageError
+from hornbook.execute import execute
 from hornbook.manifest import read_manifest
-from hornbook.run import execute
 from hornbook.stages import load
 from hornbook.stages.crawl import Crawl
 from hornbook.stages.curate import Curate
@@ -116,7 +116,7 @@ def test_any_number_of_workers_gives_the_same_bytes(crawled: Path, tmp_path: Pat
 COMMAND = """
 import sys
 from pathlib import Path
-from hornbook.run import execute
+from hornbook.execute import execute
 from hornbook.stages import load
 from hornbook.stages.curate import Curate
 if __name__ == "__main__":

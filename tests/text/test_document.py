@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hornbook.errors import InputError
+from hornbook.errors import InputError, UsageError
 from hornbook.text.document import (
     Document,
     Malformed,
@@ -118,8 +118,10 @@ def test_files_are_found_by_name_folder_and_glob(tmp_path: Path) -> None:
     assert [name for name, _ in find_files(str(tmp_path))] == ["a.warc.gz", "b.jsonl", "sub/c.txt"]
     assert [name for name, _ in find_files(f"{tmp_path}/*.jsonl")] == ["b.jsonl"]
     assert [name for name, _ in find_files(f"{tmp_path}/sub/c.txt")] == ["c.txt"]
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(UsageError, match=r"there is no file or folder .*\*.csv"):
         find_files(f"{tmp_path}/*.csv")
+    with pytest.raises(InputError, match=r"\*.pdf holds no readable file"):
+        find_files(f"{tmp_path}/*.pdf")
 
 
 @pytest.mark.parametrize(
@@ -154,3 +156,13 @@ def test_an_id_is_32_hex_digits(url: str, payload: bytes) -> None:
     except UnicodeEncodeError:
         return
     assert len(bytes.fromhex(document_id(url, payload))) == 16
+
+
+def test_a_long_text_file_is_cut_at_empty_lines(tmp_path: Path) -> None:
+    paragraphs = [f"Paragraph {n} of the book. " * 40 for n in range(300)]
+    (tmp_path / "book.txt").write_text("\n\n".join(paragraphs))
+    parts = [d for d in read_rows(tmp_path / "book.txt") if isinstance(d, Document)]
+    assert len(parts) > 4
+    assert "\n\n".join(part.text for part in parts) == "\n\n".join(paragraphs)
+    assert len({part.id for part in parts}) == len(parts)
+    assert all(50_000 <= len(part.text) <= 110_000 for part in parts)

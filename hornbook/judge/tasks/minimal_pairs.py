@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_pairs(path: Path) -> list[MinimalPair]:
     try:
         with open_bytes(path) as stream:
             lines = [(number, line) for number, line in enumerate(stream, 1) if line.strip()]
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     if not lines:
         raise EmptyInput(f"{path}: no rows")
