@@ -29,7 +29,7 @@ import tomli_w
 
 from hornbook import progress as talk
 from hornbook.config import Stage, Takes, Unhashed, marks, plain
-from hornbook.errors import Busy, InputError
+from hornbook.errors import Busy, HornbookError, InputError
 from hornbook.manifest import (
     MANIFEST,
     Input,
@@ -58,11 +58,11 @@ def execute(stage: Stage, config: Any, *, runs: Path) -> Path:
     inputs = open_inputs(stage, config)
     name, identity = name_run(stage, config, inputs)
     if (runs / name).exists():
-        return _found(runs / name)
+        return _found(runs / name, identity)
     runs.mkdir(parents=True, exist_ok=True)
     with lock(runs, name):
         if (runs / name).exists():
-            return _found(runs / name)
+            return _found(runs / name, identity)
         _make(stage, config, inputs, runs / name, identity)
     write_report(runs / name)
     return runs / name
@@ -105,8 +105,9 @@ def name_run(stage: Stage, config: Any, inputs: Mapping[str, Input]) -> tuple[st
     return f"{stage.name}-{identity[:8]}", identity
 
 
-def _found(folder: Path) -> Path:
-    verify(folder)
+def _found(folder: Path, identity: str) -> Path:
+    if verify(folder).identity != identity:
+        raise InputError(f"{folder} is another run, whose hash begins alike", hint="give another folder with --runs")
     # What a kill between the last two effects of a commit left.
     shutil.rmtree(folder.with_name(f".tmp-{folder.name}"), ignore_errors=True)
     if not (folder / "report.html").exists():
@@ -120,13 +121,27 @@ def _make(stage: Stage, config: Any, inputs: Mapping[str, Input], final: Path, i
     run = Run(final.name, folder, inputs)
     occasion = _begin(run)
     _forget_peak_memory()
-    with _signals(run):
-        stage.function(config, run)
+    try:
+        with _signals(run):
+            stage.function(config, run)
+    except HornbookError:
+        _clear(run)
+        raise
     occasion |= {"seconds": occasion["seconds"] + time.time() - occasion["since"], "peak_memory_bytes": _peak_memory()}
     run.close()
+    occasion["inputs"] = {key: str(value.path) for key, value in inputs.items()}
     (run.out / "log" / "occasion.json").write_text(json.dumps(occasion, indent=1) + "\n")
-    (run.out / "config.toml").write_text(tomli_w.dumps({stage.name: _shareable(plain(config), inputs)}))
+    (run.out / "config.toml").write_text(tomli_w.dumps({stage.name: _shareable(stage, config, inputs)}))
     _commit(stage, run, inputs, identity, final)
+    if run.stop_requested():
+        run.stop()
+
+
+def _clear(run: Run) -> None:
+    """After an error, leave nothing of the run but what a stage saved to go on from."""
+    shutil.rmtree(run.out, ignore_errors=True)
+    if {path.name for path in run.scratch.iterdir()} <= {"occasion.json"}:
+        shutil.rmtree(run.out.parent, ignore_errors=True)
 
 
 def _begin(run: Run) -> dict[str, Any]:
@@ -169,6 +184,7 @@ def _commit(stage: Stage, run: Run, inputs: Mapping[str, Input], identity: str, 
     for path in sorted(run.out.rglob("*"), key=lambda path: path.name == MANIFEST):
         instant()
         sync(path)
+    sync(run.out)
     instant()
     os.rename(run.out, final)
     instant()
@@ -176,17 +192,14 @@ def _commit(stage: Stage, run: Run, inputs: Mapping[str, Input], identity: str, 
     shutil.rmtree(run.out.parent, ignore_errors=True)
 
 
-def _shareable(config: dict[str, Any], inputs: Mapping[str, Input]) -> dict[str, Any]:
-    """A config with runs given by name, so that the file does not depend on where they lie."""
-    names = {str(value.path): value.name for value in inputs.values() if value.manifest}
-
-    def rename(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: rename(inner) for key, inner in value.items()}
-        return names.get(value, value) if isinstance(value, str) else value
-
-    renamed: dict[str, Any] = rename(config)
-    return renamed
+def _shareable(stage: Stage, config: Any, inputs: Mapping[str, Input]) -> dict[str, Any]:
+    """The config without what cannot change the result, and inputs by name, wherever they lie."""
+    unhashed = marks(stage.config, Unhashed)
+    values = {key: value for key, value in plain(config).items() if key not in unhashed}
+    for key, opened in inputs.items():
+        field, _, label = key.partition(".")
+        values[field] = {**values[field], label: opened.name} if label else opened.name
+    return values
 
 
 @contextmanager

@@ -32,9 +32,10 @@ def say(text: str) -> None:
 class Bar:
     """Work in progress: `advance` by what was done, `note` what it is at."""
 
-    def __init__(self, label: str, total: float | None, unit: str) -> None:
+    def __init__(self, label: str, total: float | None, unit: str, start: int = 0) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0.0
+        self.start = start
+        self.done: float = start
         self.text = ""
         self._started = self._last = time.monotonic()
 
@@ -51,7 +52,7 @@ class Bar:
     def line(self) -> str:
         """Count, rate and time left, as plain text."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        rate = self.done / seconds
+        rate = (self.done - self.start) / seconds
         of = f" of {_short(self.total)}" if self.total else ""
         left = (
             f", {_clock((self.total - self.done) / rate)} left"
@@ -63,10 +64,10 @@ class Bar:
 
 
 class _LiveBar(Bar):
-    def __init__(self, label: str, total: float | None, unit: str, progress: Progress) -> None:
-        super().__init__(label, total, unit)
+    def __init__(self, label: str, total: float | None, unit: str, start: int, progress: Progress) -> None:
+        super().__init__(label, total, unit, start)
         self._progress = progress
-        self._task = progress.add_task(label, total=total, unit=unit, note="")
+        self._task = progress.add_task(label, total=total, completed=start, unit=unit, note="")
 
     def advance(self, amount: float = 1) -> None:
         self.done += amount
@@ -83,10 +84,10 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress(label: str, *, total: float | None, unit: str) -> Iterator[Bar]:
-    """Show the progress of a block of work."""
+def progress(label: str, *, total: float | None, unit: str, start: int = 0) -> Iterator[Bar]:
+    """Show the progress of a block of work, of which `start` was done before."""
     if not sys.stderr.isatty():
-        bar = Bar(label, total, unit)
+        bar = Bar(label, total, unit, start)
         yield bar
         say(f"{label}: {bar.line()}")
         return
@@ -100,7 +101,7 @@ def progress(label: str, *, total: float | None, unit: str) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}", style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True)) as live:
-        yield _LiveBar(label, total, unit, live)
+        yield _LiveBar(label, total, unit, start, live)
 
 
 def _short(number: float) -> str:

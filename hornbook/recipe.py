@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from hornbook import progress as talk
 from hornbook import stages
@@ -143,20 +143,22 @@ def _resolve(table: Table, done: Mapping[str, Path], tables: tuple[Table, ...]) 
                     f"{table.where} needs {takes.kind}, and no table above it makes any",
                     hint=f'{field} = "path/to/a/run"',
                 )
-            takes_many = str(table.stage.config.__annotations__[field]).startswith("Annotated[dict")
+            takes_many = get_origin(get_type_hints(table.stage.config)[field]) is dict
             values[field] = {name: done[name] for name in makers} if takes_many else done[makers[-1]]
     return values
 
 
 def _refer(table: Table, field: str, value: Any, done: Mapping[str, Path], tables: tuple[Table, ...]) -> Any:
+    if not isinstance(value, str):
+        return value
     if value in done:
         return done[value]
-    if any(value == other.name for other in tables) and not Path(str(value)).exists():
+    if any(value == other.name for other in tables) and not Path(value).exists():
         raise UsageError(
             f'{table.where} key "{field}": [{value}] makes nothing that is there yet',
             hint=f"move [{value}] above [{table.name}]" if value != table.name else "a table cannot take from itself",
         )
-    if isinstance(value, str) and not Path(value).exists():
+    if not Path(value).exists():
         close = difflib.get_close_matches(value, done, n=1)
         raise UsageError(
             f'{table.where} key "{field}": there is no table, file or folder "{value}"',
@@ -243,7 +245,8 @@ def find_run(runs: Path, name: Path) -> Path:
     made = runs / f"{recipe}.json"
     if table and made.is_file() and table in (tables := json.loads(made.read_text())):
         return runs / str(tables[table])
-    found = sorted(path.parent for path in runs.glob(f"{name}*/manifest.json"))
+    is_name = len(name.parts) == 1 and not name.is_absolute()
+    found = sorted(path.parent for path in runs.glob(f"{name}*/manifest.json")) if is_name else []
     if len(found) != 1:
         what = (
             f"several runs start with {name}: {', '.join(path.name for path in found)}"

@@ -40,13 +40,13 @@ class Run:
         return {key.partition(".")[2]: value for key, value in self._inputs.items() if key.startswith(f"{field}.")}
 
     @contextmanager
-    def progress(self, label: str, *, total: float | None, unit: str) -> Iterator[talk.Bar]:
-        """Show work in progress.
+    def progress(self, label: str, *, total: float | None, unit: str, start: int = 0) -> Iterator[talk.Bar]:
+        """Show work in progress, of which `start` was done before.
 
         Advancing the bar ends the run when somebody asked for that; a stage with state to save looks at
         `stop_requested` first.
         """
-        with talk.progress(label, total=total, unit=unit) as bar:
+        with talk.progress(label, total=total, unit=unit, start=start) as bar:
             advance = bar.advance
 
             def advance_or_stop(amount: float = 1) -> None:
@@ -95,6 +95,12 @@ class Run:
             kept = [row for row in rows if row["step"] <= step]
             with self.atomic(self.scratch / name) as path:
                 path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+    def flush(self) -> None:
+        """Bring what was recorded to disk: before a checkpoint that counts on it."""
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            if (self.scratch / name).exists():
+                sync(self.scratch / name)
 
     def recorded(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl` so far, those of before a resume included."""

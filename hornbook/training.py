@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -24,7 +25,7 @@ from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.manifest import Input
 from hornbook.model import lora
 from hornbook.model.transformer import Transformer
-from hornbook.model.weights import TOKENIZER_FILES, copy_files, load_model, save_model
+from hornbook.model.weights import TOKENIZER_FILES, copy_files, load_model, read_json, save_model
 from hornbook.run import Run
 from hornbook.text import bpe
 from hornbook.text.document import held_out
@@ -65,8 +66,32 @@ class Opened:
     model: Transformer
     tokenizer: Tokenizer
     folder: Path
-    template: str
     special: dict[str, str]
+
+    @cached_property
+    def template(self) -> str:
+        """The chat template: the folder's own, else ours.
+
+        Raises:
+            InputError: there is none, and the tokenizer lacks the tokens that ours writes.
+        """
+        own = _own_template(self.folder)
+        missing = [text for text in (bpe.END_OF_TEXT, bpe.TURN_START, bpe.TURN_END) if self._id(text) is None]
+        if own is None and missing:
+            raise InputError(
+                f"{self.folder} has no chat template, and its tokenizer lacks {missing[0]!r}, which ours writes",
+                hint="put a chat_template.jinja into the folder",
+            )
+        return TEMPLATE if own is None else own
+
+    @property
+    def control(self) -> tuple[str, ...]:
+        """Control tokens, which no message may hold."""
+        return bpe.control_tokens(self.tokenizer)
+
+    def _id(self, text: str) -> int | None:
+        found: int | None = self.tokenizer.token_to_id(text)
+        return found
 
     @property
     def separator(self) -> int:
@@ -75,8 +100,8 @@ class Opened:
     @property
     def stop(self) -> frozenset[int]:
         """Tokens that end an answer."""
-        ends = (self.tokenizer.token_to_id(text) for text in (bpe.TURN_END, self.special.get("eos_token", "")) if text)
-        return frozenset({self.separator, *(int(end) for end in ends if end is not None)})
+        ends = (self._id(text) for text in (bpe.TURN_END, self.special.get("eos_token", "")))
+        return frozenset({self.separator, *(end for end in ends if end is not None)})
 
 
 def open_model(source: Input, *, device: torch.device) -> Opened:
@@ -88,14 +113,21 @@ def open_model(source: Input, *, device: torch.device) -> Opened:
         lora.merge(model)
     else:
         model = load_model(folder).to(device)
-    template = folder / "chat_template.jinja"
-    return Opened(
-        model=model.to(device),
-        tokenizer=bpe.load(folder),
-        folder=folder,
-        template=template.read_text() if template.is_file() else TEMPLATE,
-        special=_special(folder),
-    )
+    config = bpe.read_config(folder)
+    special = SPECIAL if config is None else bpe.named_tokens(config)
+    return Opened(model=model.to(device), tokenizer=bpe.load(folder), folder=folder, special=special)
+
+
+def _own_template(folder: Path) -> str | None:
+    """The text of `chat_template.jinja`, or what `tokenizer_config.json` holds: one template, or several by name."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text()
+    held = (bpe.read_config(folder) or {}).get("chat_template")
+    if isinstance(held, list):
+        named = {item.get("name"): item.get("template") for item in held if isinstance(item, dict)}
+        held = named.get("default")
+    return held if isinstance(held, str) else None
 
 
 def base_of(source: Input) -> Input:
@@ -104,7 +136,7 @@ def base_of(source: Input) -> Input:
     Raises:
         InputError: it is not there, or is no longer what the adapter was trained on.
     """
-    named = json.loads(source.file("adapter_config.json").read_bytes()).get("base_model_name_or_path") or ""
+    named = str(read_json(source.file("adapter_config.json")).get("base_model_name_or_path") or "")
     beside = source.path.parent / named
     if not named or not (beside.is_dir() or Path(named).is_dir()):
         raise InputError(
@@ -119,13 +151,15 @@ def base_of(source: Input) -> Input:
     return base
 
 
-def _special(folder: Path) -> dict[str, str]:
-    path = folder / "tokenizer_config.json"
-    if not path.is_file():
-        return SPECIAL
-    named = json.loads(path.read_bytes())
-    texts = {key: value["content"] if isinstance(value, dict) else value for key, value in named.items()}
-    return {key: texts[key] for key in ("bos_token", "eos_token", "pad_token") if isinstance(texts.get(key), str)}
+def check_length(model: Transformer, length: int, *, option: str = "length") -> None:
+    """That rows of `length` tokens have a place in the model.
+
+    Raises:
+        UsageError: they have not.
+    """
+    most = model.architecture.max_position_embeddings
+    if length > most:
+        raise UsageError(f"{option} = {length} is more than the model's {most} positions", hint=f"{option} = {most}")
 
 
 def choose_device(wanted: Device) -> torch.device:
@@ -145,6 +179,19 @@ def choose_device(wanted: Device) -> torch.device:
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype | None:
     """bf16 for matrix products where the device computes it in hardware, else None: all in fp32."""
     return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and _has_bf16(device)) else None
+
+
+class _Computing(Protocol):
+    @property
+    def device(self) -> Device: ...
+    @property
+    def precision(self) -> Precision: ...
+
+
+def arithmetic(config: _Computing) -> dict[str, str]:
+    """The device and type that the config comes to on this machine: they change a run's bytes, so they name it."""
+    device = choose_device(config.device)
+    return {"device": device.type, "precision": str(choose_precision(config.precision, device) or torch.float32)}
 
 
 def _has_bf16(device: torch.device) -> bool:
@@ -201,8 +248,7 @@ def fit(
         run.record(0, **evaluate())
     every = max(1, -(-steps // evaluations))
     saved = time.monotonic()
-    with run.progress(label, total=steps, unit="steps") as bar:
-        bar.done = first
+    with run.progress(label, total=steps, unit="steps", start=first) as bar:
         for done in train(
             model,
             batches=batches,
@@ -217,7 +263,8 @@ def fit(
             if done.step % every == 0 or done.step == steps:
                 run.record(done.step, **evaluate())
             if run.stop_requested() or time.monotonic() - saved > SAVE_EVERY:
-                checkpoint.save(run.scratch / "checkpoints", step=done.step, model=model, optimizer=optimizer, extra={})
+                run.flush()
+                checkpoint.save(run.scratch / "checkpoints", step=done.step, model=model, optimizer=optimizer)
                 saved = time.monotonic()
             bar.note(f"loss {done.loss:.3f}")
             bar.advance()
@@ -261,22 +308,31 @@ def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def save(
-    run: Run, model: Transformer, *, tokenizer: Tokenizer, folder: Path, base: str | None = None, chat: bool = False
+    run: Run,
+    model: Transformer,
+    *,
+    tokenizer: Tokenizer,
+    folder: Path,
+    base: str | None = None,
+    template: str | None = None,
 ) -> None:
     """Write what was trained: a Hugging Face folder or, where only an adapter was, a PEFT folder that names its base.
 
-    `folder` holds the tokenizer's files and, of a chat model, the template.
+    `folder` holds the tokenizer's files; `template` is that of a chat model.
     """
+    if base is not None and (run.input(base).path / lora.CONFIG).is_file() and lora.adapted(model):
+        run.say("the base is an adapter itself, and peft puts none on another: both are merged into a whole model")
+        lora.merge(model)
     if base is not None and lora.adapted(model):
         lora.save_adapter(model, run.out, base_name=run.input(base).name)
         copy_files(folder, run.out, TOKENIZER_FILES)
     else:
         end = bpe.separator_id(tokenizer, folder)
         turn_end = tokenizer.token_to_id(bpe.TURN_END)
-        eos = [turn_end, end] if chat and turn_end is not None else [end]
+        eos = [turn_end, end] if template and turn_end is not None else [end]
         save_model(run.out, model, tokenizer=folder, bos=end, eos=eos, pad=tokenizer.token_to_id(bpe.PAD))
-    if chat and not (run.out / "chat_template.jinja").exists():
-        (run.out / "chat_template.jinja").write_text(TEMPLATE)
+    if template and not (run.out / "chat_template.jinja").exists():
+        (run.out / "chat_template.jinja").write_text(template)
 
 
 class Rows:
@@ -284,7 +340,7 @@ class Rows:
 
     def __init__(self, run: Run, bad_rows: Literal["error", "skip"]) -> None:
         self._run, self._bad_rows = run, bad_rows
-        self._bad: list[BadRow] = []
+        self._bad: dict[tuple[str, int], BadRow] = {}
 
     def read(
         self, source: Input, stem: str, reader: Callable[[Path], Iterable[Row | BadRow]]
@@ -301,30 +357,36 @@ class Rows:
         )
 
     def sift(self, rows: Iterable[T | BadRow]) -> list[T]:
-        """The good rows; a bad one ends the run or is set aside, as the config says."""
+        """The good rows; a bad one ends the run or is set aside, once, as the config says."""
         good, bad = sift(rows, bad_rows=self._bad_rows)
-        self._bad += bad
+        for row in bad:
+            self._bad.setdefault((row.file, row.row), row)
         return good
 
-    def close(self, *, learned: Sequence[object], cut: Sequence[int]) -> None:
-        """Count and write what was set aside, and how much was cut from conversations that were too long.
+    def close(self, *, learned: Sequence[object]) -> None:
+        """Count and write what was set aside.
 
         Raises:
             EmptyInput: nothing is left to be learned from.
         """
         if not learned:
-            why = f"; the first of {len(self._bad)} bad ones: {self._bad[0]}" if self._bad else ""
+            bad = list(self._bad.values())
+            why = f"; the first of {len(bad)} bad ones: {bad[0]}" if bad else ""
             raise EmptyInput(f"{self._run.input('rows').path} has no row to learn from{why}")
         self.set_aside()
+
+    def tell_cut(self, kind: str, cut: Sequence[int]) -> None:
+        """Count the conversations or pairs (`kind`) that were too long, given the tokens cut from each."""
         rows_cut = sum(1 for tokens in cut if tokens)
         if rows_cut:
-            self._run.say(f"{rows_cut} of {len(cut)} conversations were cut, by {sum(cut):,} tokens in all")
-        self._run.count(conversations=len(cut), conversations_cut=rows_cut, tokens_cut=sum(cut))
+            self._run.say(f"{rows_cut} of {len(cut)} {kind} were cut, by {sum(cut):,} tokens in all")
+        self._run.count(**{kind: len(cut), f"{kind}_cut": rows_cut, "tokens_cut": sum(cut)})
 
     def set_aside(self) -> None:
         """Count and write the bad rows."""
         self._run.count(rows_set_aside=len(self._bad))
         if self._bad:
-            self._run.say(f"{len(self._bad)} rows set aside, the first: {self._bad[0]}")
-            lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in self._bad]
+            bad = list(self._bad.values())
+            self._run.say(f"{len(bad)} rows set aside, the first: {bad[0]}")
+            lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in bad]
             (self._run.out / "quarantine.jsonl").write_text("".join(lines))

@@ -123,15 +123,11 @@ def test_the_stages_are_the_files_of_the_folder_in_the_order_of_the_work(hornboo
     assert set(listed) == files
 
 
-def test_help_is_quick_and_imports_no_torch() -> None:
-    code = (
-        "import resource, sys; from hornbook.cli import main; main();"
-        "assert not {'torch', 'numpy', 'pyarrow'} & sys.modules.keys();"
-        "print(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", code, "--help"]
-    runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
-    assert min(float(run.stderr) for run in runs) < 0.3
+def test_help_imports_nothing_large() -> None:
+    """What makes it quick; how quick is in docs/benchmarks.md."""
+    large = "{'torch', 'numpy', 'pyarrow', 'httpx', 'jinja2', 'tokenizers', 'matplotlib'}"
+    code = f"import sys; from hornbook.cli import main; main(); assert not {large} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, check=True)
 
 
 @pytest.mark.parametrize("name", stages.NAMES)
@@ -227,7 +223,7 @@ def _model(folder: Path, tokens: Path) -> None:
         num_attention_heads=1,
         num_key_value_heads=1,
         head_dim=16,
-        max_position_embeddings=128,
+        max_position_embeddings=512,
     )
     save_model(folder, Transformer(shape).initialize(0), tokenizer=tokens, bos=0, eos=[0], pad=3)
 
@@ -503,8 +499,8 @@ def test_a_control_token_in_a_question_is_refused_and_the_next_one_answered(fold
 
 
 def test_a_conversation_that_is_too_long_ends_with_a_message(folder: Path, hornbook: Hornbook) -> None:
-    outcome = hornbook("chat", "model", "--max-new-tokens", "100", stdin="Who " * 30 + "\n")
-    check("errors/chat-too-long", told("chat model --max-new-tokens 100", outcome))
+    outcome = hornbook("chat", "model", "--max-new-tokens", "484", stdin="Who " * 30 + "\n")
+    check("errors/chat-too-long", told("chat model --max-new-tokens 484", outcome))
     assert outcome.code == 1
 
 

@@ -185,3 +185,16 @@ def test_a_corpus_made_elsewhere_is_an_input(folder: Path) -> None:
         load("tokenize"), Tokenize(corpus=folder / "corpus", vocabulary=300, held_out=0.2), runs=Path("elsewhere")
     )
     assert again.name == tables["tokenize"]
+
+
+@pytest.mark.parametrize("name", ["/no/such/model", "a/b/c", "no-such-run", "demo/nothing"])
+def test_a_run_that_is_not_there_is_said_so(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no file or folder"):
+        find_run(tmp_path, Path(name))
+
+
+def test_a_list_where_a_table_is_wanted_is_said_so(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('[evaluate]\nmodels = ["pretrain", "sft"]\n')
+    with pytest.raises(UsageError, match='key "models" is'):
+        read_recipe(path)

@@ -159,7 +159,7 @@ def test_an_input_of_another_kind_is_refused(config: Tokenize, tmp_path: Path) -
 def test_a_failed_stage_leaves_no_run(config: Tokenize, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="too small"):
         execute(load("tokenize"), replace(config, vocabulary=10), runs=tmp_path / "runs")
-    assert not list((tmp_path / "runs").glob("[a-z]*"))
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {".locks"}
 
 
 def _records(config: Tokenize, run: Run) -> None:
@@ -187,6 +187,26 @@ def test_a_stopped_run_goes_on_and_forgets_what_it_will_record_again(config: Tok
     assert hashes(resumed) == whole
     assert json.loads((resumed / "log" / "occasion.json").read_text())["resumed"] == 1
     assert list((resumed / "log").glob("events.out.tfevents*"))
+
+
+def test_a_signal_after_the_last_step_stops_what_comes_next(config: Tokenize, tmp_path: Path) -> None:
+    def stage(config: Tokenize, run: Run) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stage.__module__ = _records.__module__
+    late = Stage(name="late", config=Tokenize, function=stage, makes="tokens")
+    with pytest.raises(Interrupted):
+        execute(late, config, runs=tmp_path)
+    assert [manifest.stage for manifest in list_runs(tmp_path)] == ["late"]
+    execute(late, config, runs=tmp_path)
+
+
+def test_another_run_whose_hash_begins_alike_is_not_taken(config: Tokenize, tmp_path: Path) -> None:
+    folder = execute(load("tokenize"), config, runs=tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"identity": "0" * 64}))
+    with pytest.raises(InputError, match="is another run, whose hash begins alike"):
+        execute(load("tokenize"), config, runs=tmp_path)
 
 
 def _unstopped(config: Tokenize, runs: Path) -> Path:

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from hornbook.config import build
-from hornbook.execute import execute
-from hornbook.manifest import read_manifest
+from hornbook.errors import Damaged, InputError, UsageError
+from hornbook.execute import execute, name_run
+from hornbook.learn.chat import TEMPLATE
+from hornbook.manifest import Input, read_manifest
+from hornbook.model import lora
 from hornbook.model.transformer import Architecture, Transformer
-from hornbook.model.weights import save_model
+from hornbook.model.weights import load_model, save_model
 from hornbook.stages import load
 from hornbook.text import bpe
+from hornbook.text.document import Document, write_documents
+from hornbook.training import open_model
 
 WORDS = ("river", "meadow", "barn", "lantern", "orchard")
 
@@ -62,7 +69,7 @@ def made(stage: str, **values: Any) -> Path:
     ],
 )
 def test_an_adapter_takes_projections_by_name_or_by_kind(folder: Path, targets: list[str], adapted: list[str]) -> None:
-    run = made("sft", base="model", rows="chats.jsonl", epochs=1, lora={"r": 2, "targets": targets})
+    run = made("sft", base="model", rows="chats.jsonl", epochs=1, length=100, lora={"r": 2, "targets": targets})
     assert json.loads((run / "adapter_config.json").read_text())["target_modules"] == adapted
 
 
@@ -71,7 +78,118 @@ def test_a_row_that_cannot_be_measured_is_set_aside(folder: Path) -> None:
     write("rows/sft.valid.jsonl", {}, chat("river"), chat("meadow", times=50))
     write("rows/preference.valid.jsonl", {"prompt": "a", "chosen": "b", "rejected": "b"})
     write("rows/minimal_pairs.jsonl", {"sentence_good": "a b", "sentence_bad": "b a"})
-    run = made("evaluate", models={"m": "model"}, rows="rows", length=100, max_new_tokens=2, bad_rows="skip")
-    assert read_manifest(run).counts == {"rows_set_aside": 3}
+    shutil.copytree("model", "other")
+    run = made(
+        "evaluate",
+        models={"m": "model", "again": "other"},
+        rows="rows",
+        length=100,
+        context=64,
+        max_new_tokens=2,
+        bad_rows="skip",
+    )
+    assert read_manifest(run).counts == {
+        "rows_set_aside": 3,
+        "conversations": 1,
+        "conversations_cut": 0,
+        "tokens_cut": 0,
+    }
     assert len((run / "quarantine.jsonl").read_text().splitlines()) == 3
     assert json.loads((run / "scores.json").read_text())["m"].keys() == {"answer_log_likelihood", "minimal_pairs"}
+
+
+def test_what_was_cut_is_counted_once_whatever_the_number_of_models(folder: Path) -> None:
+    Path("rows").mkdir()
+    long = chat("river")
+    long["messages"][1]["content"] *= 9
+    pair = {"prompt": "Where?", "chosen": "By the river." * 9, "rejected": "By the barn."}
+    write("rows/sft.valid.jsonl", long, chat("meadow"))
+    write("rows/preference.valid.jsonl", pair)
+    write("rows/minimal_pairs.jsonl", {"sentence_good": "a b", "sentence_bad": "b a", "UID": "order"})
+    shutil.copytree("model", "other")
+    models = {"one": "model", "two": "other"}
+    run = read_manifest(made("evaluate", models=models, rows="rows", length=80, context=64, max_new_tokens=2))
+    assert (run.counts["conversations"], run.counts["conversations_cut"]) == (2, 1)
+    assert (run.counts["pairs"], run.counts["pairs_cut"]) == (1, 1)
+    assert run.results["minimal_pairs_by_kind"]["two"]["order"]["count"] == 1
+
+
+def test_an_adapter_of_an_adapter_becomes_a_whole_model(folder: Path) -> None:
+    first = made("sft", base="model", rows="chats.jsonl", epochs=1, length=100, lora={"r": 2})
+    assert (first / "adapter_config.json").exists()
+    second = made("sft", base=str(first), rows="chats.jsonl", epochs=1, length=100, lora={"r": 2})
+    assert not (second / "adapter_config.json").exists()
+    assert not lora.adapted(load_model(second))
+    tokens = torch.tensor([[0, 20, 21]])
+    of = {run: open_model(Input(run), device=torch.device("cpu")).model(tokens) for run in (first, second)}
+    assert not torch.equal(of[first], of[second])
+
+
+def test_a_run_is_named_by_where_it_was_computed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = load("sft")
+    config = build(stage.config, {"base": "model", "rows": "chats.jsonl", "device": "cpu"}, where="sft")
+    names = set()
+    for there in (True, False):
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda there=there: there)
+        names.add(name_run(stage, config, {})[0])
+    assert len(names) == 2
+
+
+def test_rows_longer_than_the_model_are_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match="length = 200 is more than the model's 128 positions"):
+        made("sft", base="model", rows="chats.jsonl", length=200)
+
+
+def test_no_message_holds_a_control_token_of_the_model(folder: Path) -> None:
+    tokenizer = bpe.load(Path("model"))
+    tokenizer.add_special_tokens(["<tool>"])
+    tokenizer.save("model/tokenizer.json")
+    write("chats.jsonl", chat("<tool>"))
+    with pytest.raises(InputError, match="holds the control token '<tool>'"):
+        made("sft", base="model", rows="chats.jsonl", length=100)
+
+
+def test_the_template_may_be_in_the_tokenizers_config(folder: Path) -> None:
+    config = json.loads(Path("model/tokenizer_config.json").read_bytes())
+    template = TEMPLATE.replace("im_start", "pad")
+    for held in (template, [{"name": "tool_use", "template": ""}, {"name": "default", "template": template}]):
+        Path("model/tokenizer_config.json").write_text(json.dumps(config | {"chat_template": held}))
+        assert open_model(Input(Path("model")), device=torch.device("cpu")).template == template
+    run = made("sft", base="model", rows="chats.jsonl", epochs=1, length=100)
+    assert (run / "chat_template.jinja").read_text() == template
+
+
+def test_a_tokenizer_without_turns_and_template_cannot_chat(folder: Path) -> None:
+    text = Path("model/tokenizer.json").read_text()
+    Path("model/tokenizer.json").write_text(text.replace("<|im_start|>", "<|other|>"))
+    with pytest.raises(InputError, match=r"no chat template, and its tokenizer lacks '<\|im_start\|>'"):
+        made("sft", base="model", rows="chats.jsonl", length=100)
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_config_that_is_no_object_is_named(folder: Path, text: str) -> None:
+    Path("model/tokenizer_config.json").write_text(text)
+    with pytest.raises(InputError, match=r"tokenizer_config.json"):
+        open_model(Input(Path("model")), device=torch.device("cpu"))
+
+
+@pytest.fixture
+def tokens(folder: Path) -> Path:
+    """A run of `tokenize` with the tokenizer of a folder that has another one deeper down."""
+    Path("given/old").mkdir(parents=True)
+    shutil.copyfile("tokens/tokenizer.json", "given/tokenizer.json")
+    Path("given/old/tokenizer.json").write_text("{}")
+    Path("corpus").mkdir()
+    write_documents(Path("corpus/documents.parquet"), [Document(id=w, text=w, source="s") for w in WORDS])
+    return made("tokenize", corpus="corpus", tokenizer="given", held_out=0.5)
+
+
+def test_a_given_tokenizer_is_the_one_at_the_top(tokens: Path) -> None:
+    assert (tokens / "tokenizer.json").read_bytes() == Path("given/tokenizer.json").read_bytes()
+
+
+def test_a_damaged_tokenizer_is_seen_before_training(tokens: Path) -> None:
+    path = tokens / "tokenizer.json"
+    path.write_bytes(path.read_bytes().replace(b"[", b"{", 1))
+    with pytest.raises(Damaged, match=r"tokenizer.json is damaged"):
+        made("pretrain", tokens=str(tokens), depth=1, train_tokens=64, length=16, batch=1)

@@ -34,7 +34,7 @@ class LogLikelihood:
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """How well documents are predicted; add them up over sources with `+`."""
+    """How well documents are predicted."""
 
     nats: float
     tokens: int
@@ -44,9 +44,6 @@ class Compression:
     def bits_per_byte(self) -> float:
         """Negative log2-likelihood per UTF-8 byte: comparable between tokenizers. NaN for no text."""
         return self.nats / math.log(2) / self.bytes if self.bytes else math.nan
-
-    def __add__(self, other: Compression) -> Compression:
-        return Compression(self.nats + other.nats, self.tokens + other.tokens, self.bytes + other.bytes)
 
 
 def log_likelihoods(

@@ -32,14 +32,10 @@ class Checkpoint:
     path: Path
     step: int
     """Steps done: go on with `train(..., first=step)`."""
-    extra: Mapping[str, Any]
-    """What the caller gave to `save`."""
 
 
-def save(
-    folder: Path, *, step: int, model: nn.Module, optimizer: Optimizer, extra: Mapping[str, Any], keep: int = 2
-) -> Path:
-    """Write the trainable weights, the optimizer's state and `extra` (JSON) after `step` steps; keep the last `keep`.
+def save(folder: Path, *, step: int, model: nn.Module, optimizer: Optimizer, keep: int = 2) -> Path:
+    """Write the trainable weights and the optimizer's state after `step` steps; keep the last `keep`.
 
     A kill at any instant leaves either the whole checkpoint or none.
     """
@@ -49,7 +45,7 @@ def save(
     partial.mkdir(parents=True)
     save_file(_contiguous(trainable(model)), partial / PARTS[0])
     save_file(_contiguous(optimizer.state()), partial / PARTS[1])
-    _write_json(partial / PARTS[2], {"step": step, "extra": dict(extra)})
+    _write_json(partial / PARTS[2], {"step": step})
     _write_json(partial / "manifest.json", {name: _sha256(partial / name) for name in PARTS})
     for path in (*(partial / name for name in PARTS), partial / "manifest.json", partial):
         _fsync(path)
@@ -99,8 +95,7 @@ def _open(path: Path) -> Checkpoint:
         for name in PARTS:
             if _sha256(path / name) != manifest[name]:
                 raise Damaged(f"{path / name} is not as it was written")
-        state = json.loads((path / PARTS[2]).read_bytes())
-        return Checkpoint(path, state["step"], state["extra"])
+        return Checkpoint(path, json.loads((path / PARTS[2]).read_bytes())["step"])
     except OSError as error:
         raise Damaged(f"{error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -86,10 +86,9 @@ class Optimizer:
             if missing and tensors:
                 raise InputError(f"{where}: the optimizer's {missing[0]!r} of {name!r} is missing")
         for name, parameter in self.named.items():
-            self._part_of(parameter).state[parameter] = {
-                entry: value.to(value.device if entry == "step" else parameter.device)
-                for entry, value in fresh[name].items()
-            }
+            # The step too: fused AdamW counts on the device.
+            moved = {entry: value.to(parameter.device) for entry, value in fresh[name].items()}
+            self._part_of(parameter).state[parameter] = moved
 
     def _check(self, entry: str, name: str, value: Tensor, *, where: str) -> None:
         parameter = self.named.get(name)

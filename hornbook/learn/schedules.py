@@ -1,11 +1,9 @@
-"""Learning-rate schedules: pure functions of (step, total) that return the multiplier of the peak rate.
+"""The learning-rate schedule: a pure function of (step, total) that returns the multiplier of the peak rate.
 
 Steps count from 0. Fractions are of `total`.
 """
 
 from __future__ import annotations
-
-import math
 
 
 def warmup_stable_decay(
@@ -14,13 +12,6 @@ def warmup_stable_decay(
     """Linear up, flat, linear down to `floor` (Hägele et al., arXiv 2405.18392)."""
     left = (total - step) / max(1.0, decay * total)
     return _warm(step, total, warmup) * (floor + (1 - floor) * min(1.0, left))
-
-
-def cosine(step: int, total: int, *, warmup: float = 0.02, floor: float = 0.1) -> float:
-    """Linear up, half a cosine down to `floor` (Loshchilov and Hutter, arXiv 1608.03983)."""
-    start = warmup * total
-    progress = min(1.0, max(0.0, (step - start) / max(1.0, total - start)))
-    return _warm(step, total, warmup) * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def _warm(step: int, total: int, warmup: float) -> float:

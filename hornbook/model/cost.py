@@ -32,13 +32,3 @@ def training_flops(architecture: Architecture, *, length: int) -> int:
     head = architecture.vocab_size * architecture.hidden_size
     attention = architecture.num_hidden_layers * architecture.num_attention_heads * architecture.head_dim * length
     return 6 * (non_embedding_parameters(architecture) + head) + 12 * attention
-
-
-def model_bytes(architecture: Architecture, *, dtype: torch.dtype = torch.float32) -> int:
-    """Size of the weights in a model folder."""
-    return parameters(architecture) * dtype.itemsize
-
-
-def checkpoint_bytes(architecture: Architecture) -> int:
-    """Size of a training checkpoint: float32 weights and AdamW's two moments."""
-    return 3 * model_bytes(architecture)

@@ -20,7 +20,7 @@ from hornbook.report.lineage import lineage
 from hornbook.report.wording import compact, duration
 
 _HAS_ITS_SECTION = {"before", "after", "models", "labels", "samples", "improvements", "intervals"}
-_HAS_ITS_SECTION |= {"outcomes", "examples", "table", "removed", "steps"}
+_HAS_ITS_SECTION |= {"outcomes", "speaker", "examples", "table", "removed", "steps"}
 _MADE = {"align": "an aligned", "sft": "an instruction-tuned", "pretrain": "a base"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,8 @@ from hornbook.training import (
     Opened,
     Precision,
     Rows,
+    arithmetic,
+    check_length,
     choose_device,
     choose_precision,
     fit,
@@ -37,6 +40,7 @@ from hornbook.training import (
 )
 
 MAKES = "model"
+fingerprint = arithmetic
 Pair = tuple[Example, Example]
 
 
@@ -81,6 +85,7 @@ class Align:
 def align(config: Align, run: Run) -> None:
     device = choose_device(config.device)
     opened = open_model(run.input("base"), device=device)
+    check_length(opened.model, config.length)
     train, valid = _pairs(config, run, opened)
     autocast = choose_precision(config.precision, device)
     reference = _reference(config, run, opened.model, train, autocast)
@@ -114,13 +119,13 @@ def align(config: Align, run: Run) -> None:
         autocast=autocast,
         evaluate=evaluate,
     )
-    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", chat=True)
+    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
 
 
 def _pairs(config: Align, run: Run, opened: Opened) -> tuple[list[Pair], list[Pair]]:
     """Training and held-out pairs as tokens; what is cut or set aside is counted."""
     rows = Rows(run, config.bad_rows)
-    train, valid = rows.read(run.input("rows"), "preference", read_preferences)
+    train, valid = rows.read(run.input("rows"), "preference", partial(read_preferences, control=opened.control))
     encoded: list[list[Pair]] = [
         rows.sift(
             encode_preference(
@@ -130,7 +135,8 @@ def _pairs(config: Align, run: Run, opened: Opened) -> tuple[list[Pair], list[Pa
         )
         for part in (train, valid)
     ]
-    rows.close(learned=encoded[0], cut=[example.cut for part in encoded for pair in part for example in pair])
+    rows.close(learned=encoded[0])
+    rows.tell_cut("pairs", [chosen.cut + rejected.cut for part in encoded for chosen, rejected in part])
     return encoded[0], encoded[1]
 
 
@@ -147,7 +153,7 @@ def _reference(
     device = next(model.parameters()).device
     with run.progress("reference", total=len(batches), unit="batches") as bar:
         for batch in batches:
-            # As in training, gradient and all: without it other kernels run, and the first loss is not exactly ln 2.
+            # As in training, gradient and all: without it other kernels run, and the first loss is further from ln 2.
             with precision(device, autocast):
                 values = answer_log_probabilities(model, batch.to(device)).detach()
             known |= zip(batch.document_ids, values.tolist(), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ from tokenizers.decoders import DecodeStream
 from hornbook.config import Count, NotNegative, Probability, Takes
 from hornbook.errors import HornbookError
 from hornbook.learn.chat import encode
-from hornbook.learn.rows import CONTROL, MARKS
+from hornbook.learn.rows import MARKS
 from hornbook.manifest import Input
 from hornbook.model.sample import generate
 from hornbook.training import Device, Opened, choose_device, open_model
@@ -45,7 +45,7 @@ class Chat:
 def chat(config: Chat) -> None:
     opened = open_model(Input(config.model), device=choose_device(config.device))
     messages: list[dict[str, str]] = []
-    for question in _questions():
+    for question in _questions(opened.control):
         messages.append({"role": "user", "content": question})
         answer = ""
         for piece in _answer(config, opened, messages):
@@ -55,7 +55,7 @@ def chat(config: Chat) -> None:
         messages.append({"role": "assistant", "content": answer})
 
 
-def _questions() -> Iterator[str]:
+def _questions(control: Sequence[str]) -> Iterator[str]:
     """Lines from the terminal or a pipe, up to an empty one."""
     while True:
         try:
@@ -65,7 +65,7 @@ def _questions() -> Iterator[str]:
             return
         if not line.strip():
             return
-        if found := [token for token in (*CONTROL, *MARKS) if token in line]:
+        if found := [token for token in (*control, *MARKS) if token in line]:
             print(f"a question may not hold the control token {found[0]!r}; ask again", file=sys.stderr)
         else:
             yield line.strip()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
@@ -27,13 +27,14 @@ from protego import Protego
 from hornbook.config import Count, Positive
 from hornbook.errors import EmptyInput, HornbookError, InputError, MissingExtra, UsageError
 from hornbook.run import Run
-from hornbook.text.document import Document, document_id, find_files, hash_file, write_documents
+from hornbook.text.document import Document, document_id, find_files, hash_file, list_files, write_documents
 from hornbook.text.extract import links, normal_url
 from hornbook.text.warc import (
     ArchiveWriter,
     Exchange,
     Page,
     Undecodable,
+    lasting,
     parse_response,
     read_exchanges,
     response_block,
@@ -43,10 +44,10 @@ MAKES = "crawl"
 ARCHIVE = "crawl.warc.gz"
 FAILURES = "failures.jsonl"
 SOURCES = "sources.json"
-VOLATILE = ("age", "date", "expires", "set-cookie")
-"""Response headers that differ between two visits of an unchanged page."""
-
 ACCEPT = "text/html, text/plain;q=0.9, */*;q=0.1"
+ROBOTS_REDIRECTS = 5
+"""From a robots.txt to where it is (RFC 9309, 2.3.1.2)."""
+
 PATIENCE = 20.0
 """Seconds a server may take to come up, and a port to become free."""
 
@@ -102,7 +103,13 @@ def crawl(config: Crawl, run: Run) -> None:
 def _urls(config: Crawl) -> list[str]:
     words = config.source.split()
     are_urls = bool(words) and all(re.match(r"https?://", word) for word in words)
-    return [normal_url(word) or word for word in words] if are_urls else []
+    return [_start(word) for word in words] if are_urls else []
+
+
+def _start(word: str) -> str:
+    if not (url := normal_url(word)):
+        raise UsageError(f"source: {word} is no URL", hint="one looks like https://example.org/page")
+    return url
 
 
 def _dataset(config: Crawl) -> str:
@@ -128,17 +135,12 @@ def _take_files(config: Crawl, run: Run) -> None:
             place = str(path) if path.is_absolute() else os.path.relpath(path, run.out.parent)
             rows.append({"name": name, "path": place, "size": path.stat().st_size, "sha256": hash_file(path)})
             bar.advance()
-    if ignored := _ignored(config.source, len(files)):
+    if ignored := len(list_files(config.source)) - len(files):
         run.say(f"{ignored:,} files in {config.source} are of no kind that can be read, and are left out")
         run.count(files_left_out=ignored)
     (run.out / SOURCES).write_text(json.dumps(rows, indent=1) + "\n")
     run.count(files=len(rows), bytes=sum(int(str(row["size"])) for row in rows))
     run.contents(_hash([(row["name"], row["sha256"]) for row in rows]))
-
-
-def _ignored(source: str, taken: int) -> int:
-    folder = Path(source)
-    return sum(path.is_file() for path in folder.rglob("*")) - taken if folder.is_dir() else 0
 
 
 def _take_dataset(name: str, config: Crawl, run: Run) -> None:
@@ -174,18 +176,28 @@ class Barred(HornbookError):
 class Site:
     """A breadth-first crawl of the hosts of some URLs.
 
-    The archive in scratch is its journal: what is there is not fetched again.
+    The archive in scratch is its journal: what is there is not fetched again. What failed is, and so is everything
+    after an attempt that came to nothing.
     """
 
     config: Crawl
     run: Run
     start: list[str]
-    journal: dict[str, Page | str] = field(default_factory=dict)
+    journal: dict[str, deque[Page | str]] = field(default_factory=lambda: defaultdict(deque))
+    failures: list[dict[str, str]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     robots: dict[str, Protego] = field(default_factory=dict)
     last: float = 0.0
 
     def crawl(self) -> None:
+        try:
+            self._crawl()
+        except (Barred, EmptyInput):
+            # Or the next attempt would read the same answers from it, and end so for ever.
+            (self.run.scratch / ARCHIVE).unlink()
+            raise
+
+    def _crawl(self) -> None:
         archive, hosts = self.run.scratch / ARCHIVE, {_host(url) for url in self.start}
         with ExitStack() as stack:
             self.archive = stack.enter_context(ArchiveWriter(archive, software=self.config.agent))
@@ -202,12 +214,8 @@ class Site:
         self._tell(fetched)
 
     def _replay(self) -> None:
-        failures = self.run.scratch / FAILURES
-        lines = failures.read_bytes().split(b"\n")[:-1] if failures.exists() else []
-        failures.write_bytes(b"".join(line + b"\n" for line in lines))
-        self.journal = {row["url"]: row["reason"] for row in map(json.loads, lines)}
         for url, raw in read_exchanges(self.run.scratch / ARCHIVE):
-            self.journal[url] = self._page(url, raw)
+            self.journal[url].append(self._page(url, raw))
 
     def _walk(self) -> int:
         """Fetch page after page, the nearest to the start first. Returns how many."""
@@ -240,15 +248,15 @@ class Site:
 
     def _visit(self, url: str) -> Page | str:
         """A page, or why there is none: from the journal, else from the network."""
-        if url not in self.journal:
-            self._wait(url)
-            try:
-                self.journal[url] = self._fetch(url)
-            except httpx.HTTPError as error:
-                self.journal[url] = f"{type(error).__name__}: {error}"
-                with (self.run.scratch / FAILURES).open("a") as stream:
-                    stream.write(json.dumps({"url": url, "reason": self.journal[url]}) + "\n")
-        return self.journal.pop(url)
+        if self.journal[url]:
+            return self.journal[url].popleft()
+        self._wait(url)
+        try:
+            return self._fetch(url)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = f"{type(error).__name__}: {error}"
+            self.failures.append({"url": url, "reason": reason})
+            return reason
 
     def _wait(self, url: str) -> None:
         robots = self.robots.get(_host(url))
@@ -260,6 +268,7 @@ class Site:
     def _fetch(self, url: str) -> Page | str:
         limit, start = int(self.config.page_megabytes * 1e6), time.monotonic()
         body, truncated = bytearray(), ""
+        self.client.cookies.clear()  # a page must not depend on those before it: after a kill they are not fetched
         with self.client.stream("GET", url) as response:
             address = _address(response)  # while the connection is open
             for chunk in response.iter_raw():
@@ -283,7 +292,11 @@ class Site:
     def _robots(self, host: str) -> Protego:
         """The rules of a host. None there (4xx) allows all; none to be had (5xx, no answer) allows nothing."""
         page = self._visit(f"{host}/robots.txt")
-        if isinstance(page, str) or page.status >= 500:
+        for _ in range(ROBOTS_REDIRECTS):
+            if isinstance(page, str) or not 300 <= page.status < 400 or not (target := links(page)):
+                break
+            page = self._visit(target[0])
+        if isinstance(page, str) or 300 <= page.status < 400 or page.status >= 500:
             why = page if isinstance(page, str) else f"status {page.status}"
             hint = "a site whose robots.txt cannot be had may not be crawled; is it up?"
             raise Barred(f"{host}/robots.txt: {why}", hint=hint)
@@ -295,29 +308,20 @@ class Site:
         if not good:
             hint = "start from a page that answers with 200 and that robots.txt allows"
             raise EmptyInput(f"{self.config.source}: no page was gathered ({outcomes})", hint=hint)
-        failures = (self.run.scratch / FAILURES).read_bytes()
-        (self.run.out / FAILURES).write_bytes(failures)
-        size, lasting = 0, list[list[str]]()
+        (self.run.out / FAILURES).write_text("".join(json.dumps(row) + "\n" for row in self.failures))
+        size, visits = 0, list[tuple[str, str]]()
         for url, raw in read_exchanges(self.run.out / ARCHIVE):
             size += len(raw)
-            lasting.append(_lasting(url, raw))
+            visits.append((url, lasting(raw)))
         self.run.count(pages=fetched, pages_ok=good, bytes=size)
         self.run.result(pages=fetched, outcomes=dict(sorted(self.reasons.items())))
-        self.run.contents(_hash([lasting, failures.decode()]))
+        self.run.contents(_hash([visits, self.failures]))
         self.run.say(f"{fetched:,} pages, {size / 1e6:.1f} MB; {outcomes}")
 
 
 def _host(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _lasting(url: str, raw: bytes) -> list[str]:
-    """What stays the same when an unchanged page is fetched again."""
-    head, _, body = raw.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
-    kept = [line for line in lines if line.partition(":")[0].lower() not in VOLATILE]
-    return [url, *kept, hashlib.sha256(body).hexdigest()]
 
 
 def _hash(value: object) -> str:
@@ -369,13 +373,13 @@ def serving(command: str, url: str, log: Path) -> Iterator[None]:
     open as long as we live, which is what pydoc looks at.
 
     Raises:
+        UsageError: the command is none, or is not installed.
         InputError: something else answers already, or the command does not come up.
     """
     if not command:
         yield
         return
-    program, *arguments = shlex.split(command)
-    words = [sys.executable if program in ("python", "python3") else program, *arguments]
+    words = _words(command)
     _until(lambda: not _answers(url), f"{url} answers before its server was started", "is an old server still running?")
     with tempfile.TemporaryDirectory() as folder, log.open("wb") as out:
         try:
@@ -392,6 +396,15 @@ def serving(command: str, url: str, log: Path) -> Iterator[None]:
             yield
         finally:
             _end(process)
+
+
+def _words(command: str) -> list[str]:
+    try:
+        program, *arguments = shlex.split(command)
+    except ValueError as error:
+        hint = "a program and its arguments, quoted as in a shell"
+        raise UsageError(f"server = {command!r}: {error}", hint=hint) from error
+    return [sys.executable if program in ("python", "python3") else program, *arguments]
 
 
 def _until(done: Callable[[], bool], message: str, hint: str) -> None:

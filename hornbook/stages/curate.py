@@ -6,13 +6,16 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import orjson
@@ -24,7 +27,16 @@ from hornbook.errors import Damaged, EmptyInput, InputError, UsageError
 from hornbook.run import Run
 from hornbook.text import exact, minhash, mixture
 from hornbook.text.card import Removed, card
-from hornbook.text.document import Document, Malformed, hash_file, kind_of, order_key, write_documents, write_rows
+from hornbook.text.document import (
+    Document,
+    Malformed,
+    hash_documents,
+    hash_file,
+    kind_of,
+    order_key,
+    write_documents,
+    write_rows,
+)
 from hornbook.text.extract import page_document, read_file, source_of
 from hornbook.text.privacy import KINDS, check_kinds, mask
 from hornbook.text.quality import Filter, checked, chosen
@@ -121,7 +133,7 @@ def curate(config: Curate, run: Run) -> None:
     files = _files(run)
     kept, removed, malformed, types = _read(config, rules, run, files)
     kept.sort(key=lambda document: (order_key(document.id, seed=config.seed), document.id))
-    deduplication = Deduplication()
+    deduplication = Deduplication(partial(_watched, run))
     for step in (
         partial(_sift, exact.same_id()),
         *(partial(way, deduplication) for way in dedup),
@@ -130,6 +142,7 @@ def curate(config: Curate, run: Run) -> None:
         kept, gone = step(kept)
         removed += gone
     _write(run, kept, removed, malformed, deduplication)
+    run.contents(hash_documents(kept))
     if not kept:
         names = ", ".join(name for name, _ in files[:3]) + (", ..." if len(files) > 3 else "")
         raise EmptyInput(f"nothing is left of {run.input('crawl').name} ({names})", hint=_blame(removed, malformed))
@@ -258,16 +271,40 @@ def _in_order(
         return
     waiting: deque[tuple[list[Named], Future[list[Judged]]]] = deque()
     # Not fork: the progress line is drawn by a thread.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         try:
             for batch in batches:
-                waiting.append((batch, pool.submit(work, batch)))
+                with _deaf():
+                    waiting.append((batch, pool.submit(work, batch)))
                 while len(waiting) > 4 * workers:
                     yield from _done(*waiting.popleft())
             while waiting:
                 yield from _done(*waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start meanwhile ignore Ctrl-C from their first instant: it is their parent that ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_with_parent() -> None:
+    """A killed parent tells its workers nothing, and they would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _done(batch: list[Named], future: Future[list[Judged]]) -> Iterator[tuple[str, Judged]]:
@@ -281,10 +318,18 @@ Sifted = tuple[list[Document], list[Removed]]
 
 @dataclass
 class Deduplication:
-    """What deduplication found out besides the documents that it removed."""
+    """What deduplication found out besides the documents that it removed, and how its slower ways are watched."""
 
+    watch: Callable[[str, list[Document]], Iterable[Document]]
     clusters: list[tuple[str, str]] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
+
+
+def _watched(run: Run, way: str, documents: list[Document]) -> Iterator[Document]:
+    with run.progress(f"curate {way}", total=len(documents), unit="documents") as bar:
+        for document in documents:
+            yield document
+            bar.advance()
 
 
 def _sift(check: Filter, documents: Iterable[Document]) -> Sifted:
@@ -328,7 +373,7 @@ def line(
         document.text = left
         return None
 
-    return _sift(check, documents)
+    return _sift(check, found.watch("line", documents))
 
 
 def near(
@@ -341,7 +386,7 @@ def near(
     rows: Count = 8,
 ) -> Sifted:
     """Keep the first of documents that share `threshold` of their runs of `words` words."""
-    sets = [minhash.shingles(document.text, words=words) for document in documents]
+    sets = (minhash.shingles(document.text, words=words) for document in found.watch("minhash", documents))
     survivors = minhash.clusters(sets, threshold=threshold, bands=bands, rows=rows)
     first = {document.id: documents[survivor].id for document, survivor in zip(documents, survivors, strict=True)}
     sizes = Counter(first.values())

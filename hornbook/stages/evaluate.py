@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 
 from hornbook.config import Bounds, Count, Takes
+from hornbook.errors import InputError
 from hornbook.judge.metrics import Accuracy, answer_log_likelihood, preference_accuracy
 from hornbook.judge.score import bits_per_byte, log_likelihoods
 from hornbook.judge.tasks.minimal_pairs import MinimalPair, minimal_pairs, read_pairs
+from hornbook.learn.batches import Example
 from hornbook.learn.chat import encode, encode_conversation, encode_preference
 from hornbook.learn.rows import read_conversations, read_preferences
 from hornbook.manifest import Manifest
 from hornbook.model.sample import complete
 from hornbook.run import Run
 from hornbook.text import bpe, shards
-from hornbook.training import Device, Opened, Precision, Rows, choose_device, choose_precision, open_model
+from hornbook.training import (
+    Device,
+    Opened,
+    Precision,
+    Rows,
+    arithmetic,
+    check_length,
+    choose_device,
+    choose_precision,
+    open_model,
+)
 
 MAKES = "scores"
+fingerprint = arithmetic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +87,8 @@ class _Held:
     preferences: list[Any]
     sentences: list[MinimalPair]
     prompts: list[str]
+    cut: dict[str, dict[str, int]] = field(default_factory=lambda: {"conversations": {}, "pairs": {}})
+    """Tokens left off each conversation and pair, by id: the most that a model's tokenizer made it."""
 
 
 def evaluate(config: Evaluate, run: Run) -> None:
@@ -82,25 +97,35 @@ def evaluate(config: Evaluate, run: Run) -> None:
     held = _held(config, run, rows)
     scores: dict[str, dict[str, float]] = {}
     intervals: dict[str, dict[str, Any]] = {}
+    by_kind: dict[str, dict[str, Any]] = {}
     samples: list[dict[str, Any]] = [{"prompt": prompt, "chat": True, "answers": {}} for prompt in held.prompts]
     samples += [{"prompt": text, "chat": False, "answers": {}} for text in config.texts]
     with run.progress("evaluate", total=len(config.models), unit="models") as bar:
         for label, source in run.inputs("models").items():
             bar.note(label)
             opened = open_model(source, device=device)
+            if config.tokens is not None:
+                check_length(opened.model, config.context, option="context")
+            if config.rows is not None:
+                check_length(opened.model, config.length)
             autocast = choose_precision(config.precision, device)
-            exact = _measure(config, opened, held, rows, autocast)
+            exact, kinds = _measure(config, opened, held, rows, autocast)
             scores[label] = {key: value.value if isinstance(value, Accuracy) else value for key, value in exact.items()}
+            by_kind[label] = {kind: asdict(value) for kind, value in kinds.items()}
             intervals[label] = {key: asdict(value) for key, value in exact.items() if isinstance(value, Accuracy)}
             for sample, answer in zip(samples, _answers(config, opened, samples), strict=True):
                 sample["answers"][label] = answer
             bar.advance()
     rows.set_aside()
+    for kind, cut in held.cut.items():
+        if cut:
+            rows.tell_cut(kind, list(cut.values()))
     run.result(
         speaker=_speaker(run),
         labels=list(scores),
         models=scores,
         intervals=intervals,
+        minimal_pairs_by_kind=by_kind,
         samples=samples,
         improvements=_improvements(run, scores),
     )
@@ -115,24 +140,36 @@ def _held(config: Evaluate, run: Run, rows: Rows) -> _Held:
         documents = valid.by_source(most=config.documents_tokens)
     conversations: list[Any] = []
     preferences: list[Any] = []
+    control = _control(run)
     sentences = run.input("minimal_pairs").path if config.minimal_pairs else None
     if config.rows is not None:
         source = run.input("rows")
-        conversations = rows.sift(read_conversations(source.file("sft.valid.jsonl")))[: config.most_rows]
-        preferences = rows.sift(read_preferences(source.file("preference.valid.jsonl")))[: config.most_rows]
+        conversations = rows.sift(read_conversations(source.file("sft.valid.jsonl"), control=control))
+        preferences = rows.sift(read_preferences(source.file("preference.valid.jsonl"), control=control))
+        conversations, preferences = conversations[: config.most_rows], preferences[: config.most_rows]
         sentences = sentences or source.file("minimal_pairs.jsonl")
     # A text has no more tokens than bytes, so these fit where a conversation does.
     asked = [row.messages[0]["content"] for row in conversations]
     asked = [prompt for prompt in asked if len(prompt.encode()) <= config.length][: config.samples]
     pairs = read_pairs(sentences)[: config.most_rows] if sentences else []
+    for prompt in config.prompts:
+        if found := [token for token in control if token in prompt]:
+            raise InputError(f"the prompt {prompt!r} holds the control token {found[0]!r}")
     return _Held(documents, conversations, preferences, pairs, [*config.prompts, *asked])
+
+
+def _control(run: Run) -> tuple[str, ...]:
+    """Control tokens of any of the models, which no message may hold."""
+    tokenizers = [bpe.load(source.folder()) for source in run.inputs("models").values()]
+    return tuple(dict.fromkeys(token for tokenizer in tokenizers for token in bpe.control_tokens(tokenizer)))
 
 
 def _measure(
     config: Evaluate, opened: Opened, held: _Held, rows: Rows, autocast: torch.dtype | None
-) -> dict[str, float | Accuracy]:
-    """Every measure that there is something for."""
+) -> tuple[dict[str, float | Accuracy], dict[str, Accuracy]]:
+    """Every measure that there is something for, and the minimal pairs by kind."""
     found: dict[str, float | Accuracy] = {}
+    kinds: dict[str, Accuracy] = {}
     for source, documents in held.documents.items():
         score = bits_per_byte(
             opened.model, documents, separator=opened.separator, context=config.context, autocast=autocast
@@ -145,7 +182,9 @@ def _measure(
             )
             for row in held.conversations
         )
-        found["answer_log_likelihood"] = answer_log_likelihood(_likelihoods(opened, examples, autocast))
+        _note_cut(held.cut["conversations"], [(example,) for example in examples])
+        if examples:
+            found["answer_log_likelihood"] = answer_log_likelihood(_likelihoods(opened, examples, autocast))
     if held.preferences:
         pairs = rows.sift(
             encode_preference(
@@ -153,17 +192,25 @@ def _measure(
             )
             for row in held.preferences
         )
-        chosen, rejected = (_likelihoods(opened, list(side), autocast) for side in zip(*pairs, strict=True))
-        found["preference_accuracy"] = preference_accuracy(chosen, rejected)
+        _note_cut(held.cut["pairs"], pairs)
+        if pairs:
+            chosen, rejected = (_likelihoods(opened, list(side), autocast) for side in zip(*pairs, strict=True))
+            found["preference_accuracy"] = preference_accuracy(chosen, rejected)
     if held.sentences:
-        found["minimal_pairs"] = minimal_pairs(
+        judged = minimal_pairs(
             opened.model,
             held.sentences,
             encode=lambda text: bpe.encode_texts(opened.tokenizer, [text])[0],
             separator=opened.separator,
             autocast=autocast,
-        ).overall
-    return found
+        )
+        found["minimal_pairs"], kinds = judged.overall, judged.by_kind
+    return found, kinds
+
+
+def _note_cut(cut: dict[str, int], groups: Iterable[tuple[Example, ...]]) -> None:
+    for group in groups:
+        cut[group[0].id] = max(cut.get(group[0].id, 0), sum(example.cut for example in group))
 
 
 def _likelihoods(opened: Opened, examples: list[Any], autocast: torch.dtype | None) -> list[Any]:

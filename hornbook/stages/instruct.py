@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from hornbook.config import Count, Takes
 from hornbook.errors import EmptyInput
 from hornbook.run import Run
-from hornbook.text import shards
+from hornbook.text import bpe, shards
 from hornbook.text.document import Document, order_key, read_documents
 from hornbook.text.questions import MinimalPair, Question, ask, minimal_pairs, rejected_answers
 
@@ -24,7 +24,7 @@ class Instruct:
     """Make instruction rows, preference pairs and minimal pairs from a corpus.
 
     A question about a document is answered by the document; the rejected answer of a pair answers another question.
-    Documents held out from pretraining give the held-out rows.
+    Documents held out from pretraining give the held-out rows, but for those whose answer stands in a training row too.
     """
 
     corpus: Annotated[Path, Takes("corpus")]
@@ -50,11 +50,15 @@ def instruct(config: Instruct, run: Run) -> None:
         for document in documents:
             found += ask(document)
             bar.advance()
-    questions = _without_boilerplate(found, most=config.repeats)
-    run.count(documents=len(documents), questions=len(questions), boilerplate=len(found) - len(questions))
+    clean = [q for q in found if not any(token in q.question + q.answer for token in bpe.SPECIAL)]
+    questions = _without_boilerplate(clean, most=config.repeats)
+    known = {q.answer for q in questions if q.document not in valid}
+    fresh = [q for q in questions if q.document not in valid or q.answer not in known]
+    run.count(documents=len(documents), questions=len(fresh), with_control_tokens=len(found) - len(clean))
+    run.count(boilerplate=len(clean) - len(questions), held_out_but_known=len(questions) - len(fresh))
     examples: dict[str, Any] = {}
     for split in shards.SPLITS:
-        asked = _some([q for q in questions if (q.document in valid) == (split == "valid")], config)
+        asked = _some([q for q in fresh if (q.document in valid) == (split == "valid")], config)
         if not asked:
             raise EmptyInput(f"no question was found in the {split} documents of {run.input('corpus').name}")
         pairs = list(_pairs(asked, config))
@@ -65,7 +69,7 @@ def instruct(config: Instruct, run: Run) -> None:
     sentence_pairs = [pair for d in documents if d.id in valid for pair in minimal_pairs(d, seed=config.seed)]
     _write(run.out / "minimal_pairs.jsonl", map(_sentences, sentence_pairs))
     run.count(minimal_pairs=len(sentence_pairs))
-    run.result(rows_by_kind=dict(sorted(Counter(q.kind for q in questions).items())), examples=examples)
+    run.result(rows_by_kind=dict(sorted(Counter(q.kind for q in fresh).items())), examples=examples)
 
 
 def _documents(config: Instruct, run: Run) -> Iterator[Document]:

@@ -25,6 +25,8 @@ from hornbook.training import (
     Lora,
     OptimizerName,
     Precision,
+    arithmetic,
+    check_length,
     choose_device,
     choose_precision,
     fit,
@@ -35,6 +37,7 @@ from hornbook.training import (
 )
 
 MAKES = "model"
+fingerprint = arithmetic
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,9 @@ def pretrain(config: Pretrain, run: Run) -> None:
     source = run.input("tokens")
     train = shards.read(source.file, "train")
     weights = _weights(config, train)
-    tokenizer = bpe.load(source.path)
-    separator = bpe.separator_id(tokenizer, source.path)
+    folder = source.folder()
+    tokenizer = bpe.load(folder)
+    separator = bpe.separator_id(tokenizer, folder)
     device = choose_device(config.device)
     model = _model(config, run, tokenizer).to(device)
     prepare(model, config.lora, seed=config.seed)
@@ -115,7 +119,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
         evaluate=_evaluation(config, model, shards.read(source.file, "valid"), separator, autocast),
     )
     run.result(epochs=batches.epochs(steps))
-    save(run, model, tokenizer=tokenizer, folder=source.path, base="base" if config.base else None)
+    save(run, model, tokenizer=tokenizer, folder=folder, base="base" if config.base else None)
 
 
 def _weights(config: Pretrain, train: shards.Split) -> dict[str, float]:
@@ -150,6 +154,7 @@ def _model(config: Pretrain, run: Run, tokenizer: Tokenizer) -> Transformer:
             f"{config.tokens} was not tokenized with the tokenizer of {config.base}",
             hint=f"hornbook tokenize --tokenizer {config.base} ...",
         )
+    check_length(opened.model, config.length)
     return opened.model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,8 @@ from hornbook.training import (
     Opened,
     Precision,
     Rows,
+    arithmetic,
+    check_length,
     choose_device,
     choose_precision,
     fit,
@@ -30,6 +33,7 @@ from hornbook.training import (
 )
 
 MAKES = "model"
+fingerprint = arithmetic
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Sft:
 def sft(config: Sft, run: Run) -> None:
     device = choose_device(config.device)
     opened = open_model(run.input("base"), device=device)
+    check_length(opened.model, config.length)
     train, valid = _examples(config, run, opened)
     prepare(opened.model, config.lora, seed=config.seed)
     batches = Examples(
@@ -99,13 +104,13 @@ def sft(config: Sft, run: Run) -> None:
         autocast=autocast,
         evaluate=evaluate,
     )
-    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", chat=True)
+    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
 
 
 def _examples(config: Sft, run: Run, opened: Opened) -> tuple[list[Example], list[Example]]:
     """Training and held-out conversations as tokens; what is cut or set aside is counted."""
     rows = Rows(run, config.bad_rows)
-    train, valid = rows.read(run.input("rows"), "sft", read_conversations)
+    train, valid = rows.read(run.input("rows"), "sft", partial(read_conversations, control=opened.control))
     encoded = [
         rows.sift(
             encode_conversation(
@@ -115,5 +120,6 @@ def _examples(config: Sft, run: Run, opened: Opened) -> tuple[list[Example], lis
         )
         for part in (train, valid)
     ]
-    rows.close(learned=encoded[0], cut=[example.cut for part in encoded for example in part])
+    rows.close(learned=encoded[0])
+    rows.tell_cut("conversations", [example.cut for part in encoded for example in part])
     return encoded[0], encoded[1]

@@ -82,7 +82,7 @@ def _tokenizer(config: Tokenize, texts: Sequence[str], run: Run) -> Tokenizer:
         source = run.input("tokenizer")
         source.file("tokenizer.json")
         for path in source.files("*.json"):
-            if path.name.startswith(("tokenizer", "special_tokens_map", "added_tokens")):
+            if path.parent == source.path and path.name.startswith(("tokenizer", "special_tokens_map", "added_tokens")):
                 shutil.copyfile(path, run.out / path.name)
     return bpe.load(run.out)
 

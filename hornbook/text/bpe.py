@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -69,15 +70,45 @@ def load(path: Path) -> Tokenizer:
         raise InputError(f"{file} is not a tokenizer: {error}") from error
 
 
+def read_config(path: Path) -> dict[str, Any] | None:
+    """What a folder's `tokenizer_config.json` says; None where it has none.
+
+    Raises:
+        InputError: it is no JSON object.
+    """
+    file = path / "tokenizer_config.json"
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: holds no JSON object")
+    return config
+
+
+def named_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """The text of each special token that a `tokenizer_config.json` names: `eos_token` and its like."""
+    tokens = {key: config.get(key) for key in ("bos_token", "eos_token", "pad_token")}
+    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in tokens.items()}
+    return {key: text for key, text in texts.items() if isinstance(text, str)}
+
+
+def control_tokens(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """Every text that the tokenizer takes for a control token, and ours."""
+    special = (token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special)
+    return tuple(dict.fromkeys((*SPECIAL, *special)))
+
+
 def separator_id(tokenizer: Tokenizer, path: Path) -> int:
     """The id of the token that stands between documents: the folder's eos token, or ours.
 
     Raises:
         InputError: the tokenizer names none.
     """
-    config = path / "tokenizer_config.json"
-    named = json.loads(config.read_bytes()).get("eos_token") if config.is_file() else END_OF_TEXT
-    text = named["content"] if isinstance(named, dict) else named
+    config = read_config(path)
+    text = END_OF_TEXT if config is None else named_tokens(config).get("eos_token")
     found = tokenizer.token_to_id(text) if text else None
     if found is None:
         raise InputError(

@@ -91,6 +91,16 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) ->
     return count
 
 
+def hash_documents(documents: Iterable[Document]) -> str:
+    """SHA-256, in hex, of all that documents are, in their order, but not of when and in which record they came."""
+    total = hashlib.sha256()
+    for document in documents:
+        lasting = {key: value for key, value in document.metadata.items() if key != "record"}
+        row = [document.id, document.text, document.source, document.url, lasting]
+        total.update(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) + b"\n")
+    return total.hexdigest()
+
+
 def _row(document: Document) -> dict[str, str]:
     return {
         "id": document.id,
@@ -163,7 +173,7 @@ def _read_text(path: Path, name: str) -> Iterator[Document | Malformed]:
     if len(raw) > LONGEST_ROW:
         yield Malformed(name, 1, f"longer than {LONGEST_ROW:,} bytes")
         return
-    text = raw.decode("utf-8", errors="replace").removeprefix("\ufeff")
+    text = raw.decode("utf-8", errors="replace").removeprefix("\ufeff").replace("\r\n", "\n")
     for part in _parts(text):
         yield Document(document_id("", part.encode()), part, stem(name))
 
@@ -275,11 +285,10 @@ def find_files(source: str) -> list[tuple[str, Path]]:
         UsageError: nothing is there.
         InputError: nothing that is there can be read.
     """
-    path = Path(source)
+    path, found = Path(source), list_files(source)
     if path.is_file():
         return [(path.name, path)]
-    found = sorted(path.rglob("*")) if path.is_dir() else _glob(path)
-    files = [(_name(file, path), file) for file in found if file.is_file() and kind_of(file)]
+    files = [(_name(file, path), file) for file in found if kind_of(file)]
     if not files:
         hint = f"readable: {', '.join(READABLE)} (.gz, .zst)"
         if not found and not path.is_dir():
@@ -288,10 +297,18 @@ def find_files(source: str) -> list[tuple[str, Path]]:
     return sorted(files)
 
 
+def list_files(source: str) -> list[Path]:
+    """All files that a file name, a folder or a glob stands for, readable or not, sorted."""
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    return sorted(file for file in (path.rglob("*") if path.is_dir() else _glob(path)) if file.is_file())
+
+
 def _glob(path: Path) -> list[Path]:
     fixed = next((parent for parent in path.parents if not set("*?[") & set(str(parent))), Path())
     pattern = str(path.relative_to(fixed))
-    return sorted(fixed.glob(pattern)) if set("*?[") & set(pattern) else []
+    return list(fixed.glob(pattern)) if set("*?[") & set(pattern) else []
 
 
 def _name(file: Path, root: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
@@ -18,8 +19,8 @@ def fingerprint(text: str) -> bytes:
 
 
 def url_key(url: str) -> bytes:
-    """16 bytes that are equal for URLs that differ in nothing but scheme, `www.` and a final slash."""
-    plain = url.partition("://")[2].removeprefix("www.").rstrip("/")
+    """16 bytes that are equal for URLs that differ in nothing but http or https, `www.` and a final slash."""
+    plain = re.sub(r"^https?://(www\.)?", "", url, flags=re.IGNORECASE).rstrip("/")
     return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=16).digest()
 
 

@@ -16,7 +16,7 @@ from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encodi
 from resiliparse.parse.html import HTMLTree, traverse_dom
 
 from hornbook.text.consent import opt_out
-from hornbook.text.document import Document, Malformed, document_id, kind_of, read_rows
+from hornbook.text.document import Document, Malformed, document_id, kind_of, read_rows, stem
 from hornbook.text.warc import LARGEST_BODY, Page, read_archive
 
 DEEPEST = 512
@@ -188,7 +188,7 @@ def source_of(url: str, name: str, sources: Mapping[str, str]) -> str:
         host = urlsplit(url).hostname
     except ValueError:
         host = None
-    return host or Path(name).name.split(".")[0] or name
+    return host or stem(name)
 
 
 def links(page: Page) -> list[str]:

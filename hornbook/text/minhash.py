@@ -6,7 +6,7 @@ Without the confirmation, chains of chance collisions pull unrelated documents, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -52,22 +52,21 @@ def jaccard(one: Hashes, other: Hashes) -> float:
 
 
 def clusters(
-    sets: Sequence[Hashes], *, threshold: float = 0.8, bands: int = 14, rows: int = 8, seed: int = 1
+    sets: Iterable[Hashes], *, threshold: float = 0.8, bands: int = 14, rows: int = 8, seed: int = 1
 ) -> list[int]:
     """For each set the place of its cluster's survivor: the earliest of a chain of pairs at least `threshold` alike.
 
     `bands` of `rows` values each find a pair of similarity s with probability 1 - (1 - s^rows)^bands.
     """
-    if not sets:
-        return []
     permutations = bands * rows
-    signatures = np.array([signature(one, permutations=permutations, seed=seed) for one in sets], np.uint64)
-    parents = list(range(len(sets)))
-    for one, other in _pairs(signatures.reshape(-1, permutations), bands, rows):
+    signed = [(one, signature(one, permutations=permutations, seed=seed)) for one in sets]
+    signatures = np.array([row for _, row in signed], np.uint64).reshape(-1, permutations)
+    parents = list(range(len(signed)))
+    for one, other in _pairs(signatures, bands, rows):
         first, second = _root(parents, one), _root(parents, other)
-        if first != second and len(sets[one]) and jaccard(sets[one], sets[other]) >= threshold:
+        if first != second and jaccard(signed[one][0], signed[other][0]) >= threshold:
             parents[max(first, second)] = min(first, second)
-    return [_root(parents, at) for at in range(len(sets))]
+    return [_root(parents, at) for at in range(len(signed))]
 
 
 def _pairs(signatures: Hashes, bands: int, rows: int) -> Iterator[tuple[int, int]]:
@@ -77,7 +76,7 @@ def _pairs(signatures: Hashes, bands: int, rows: int) -> Iterator[tuple[int, int
         _, labels = np.unique(keys, return_inverse=True)
         order = np.argsort(labels, kind="stable")
         starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
-        for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        for start, end in pairwise([*starts, len(order)]):
             bucket = order[start:end].tolist()
             for before, member in pairwise(bucket):
                 yield bucket[0], member

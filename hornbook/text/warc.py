@@ -27,6 +27,9 @@ LARGEST_BODY = 10 * 2**20
 LARGEST_RATIO = 200
 """How many times larger than its compressed form a body may be: deflate reaches 1028, pages stay below 50."""
 
+VOLATILE = ("age", "date", "expires", "set-cookie")
+"""Response headers that differ between two visits of an unchanged page."""
+
 RESPONSE = b"WARC/1.1\r\nWARC-Type: response"
 GZIP = b"\x1f\x8b\x08"
 NAMESPACE = uuid.UUID("b6a1d27c-6c0c-5b0e-9a55-9f3d5c1f7b60")
@@ -155,8 +158,8 @@ def parse_response(raw: bytes, largest_body: int = LARGEST_BODY) -> tuple[int, d
     head, separator, body = raw.partition(b"\r\n\r\n")
     if not separator or b"\n\n" in head:
         head, _, body = raw.partition(b"\n\n")
-    lines = head.decode("latin-1").splitlines()
-    words = lines[0].split() if lines else []
+    lines = _lines(head)
+    words = lines[0].split()
     if len(words) < 2 or not words[1].isdecimal():
         raise Undecodable("no HTTP status line")
     headers = _headers(lines[1:])
@@ -165,10 +168,15 @@ def parse_response(raw: bytes, largest_body: int = LARGEST_BODY) -> tuple[int, d
     return int(words[1]), headers, _decode(body, headers.get("content-encoding", ""), largest_body)
 
 
+def _lines(head: bytes) -> list[str]:
+    # Not splitlines, to which byte 0x85 ends a line too.
+    return [line.removesuffix("\r") for line in head.decode("latin-1").split("\n")]
+
+
 def _headers(lines: Iterable[str]) -> dict[str, str]:
     headers, last = dict[str, str](), ""
     for line in lines:
-        if line[:1] in " \t" and last:
+        if line.startswith((" ", "\t")) and last:
             headers[last] += " " + line.strip()
             continue
         key, colon, value = line.partition(":")
@@ -321,7 +329,7 @@ def read_exchanges(path: Path) -> Iterator[tuple[str, bytes]]:
     for _, record in _members(path):
         if record.startswith(RESPONSE):
             head, _, block = record.partition(b"\r\n\r\n")
-            yield _headers(head.decode().splitlines())["warc-target-uri"], block.removesuffix(b"\r\n\r\n")
+            yield _headers(_lines(head))["warc-target-uri"], block.removesuffix(b"\r\n\r\n")
 
 
 def _members(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -345,8 +353,15 @@ def _members(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def record_id(kind: str, url: str, block: bytes) -> str:
-    """A record id that depends on nothing but what the record holds."""
-    return f"<urn:uuid:{uuid.uuid5(NAMESPACE, f'{kind} {url} {hashlib.sha256(block).hexdigest()}')}>"
+    """A record id that depends on nothing but what lasts of what the record holds."""
+    return f"<urn:uuid:{uuid.uuid5(NAMESPACE, f'{kind} {url} {lasting(block)}')}>"
+
+
+def lasting(block: bytes) -> str:
+    """SHA-256, in hex, of a raw HTTP message but for the headers in VOLATILE: equal for visits of an unchanged page."""
+    head, _, body = block.partition(b"\r\n\r\n")
+    kept = [line for line in _lines(head) if line.partition(":")[0].strip().lower() not in VOLATILE]
+    return hashlib.sha256("\n".join(kept).encode() + b"\n\n" + body).hexdigest()
 
 
 def _record(kind: str, exchange: Exchange, block: bytes, partner: str, extra: dict[str, str] | None = None) -> bytes:

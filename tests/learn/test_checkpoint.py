@@ -11,7 +11,7 @@ from hornbook.learn import checkpoint
 from hornbook.learn.batches import Batch, Examples
 from hornbook.learn.loop import next_token, train
 from hornbook.learn.optim import Optimizer, adamw
-from hornbook.learn.schedules import cosine
+from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.model.lora import attach, trainable
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
@@ -33,13 +33,13 @@ def go(model: Transformer, optimizer: Optimizer, *, first: int, until: int, save
         batches=batches,
         loss=next_token,
         optimizer=optimizer,
-        schedule=lambda step: cosine(step, 12),
+        schedule=lambda step: warmup_stable_decay(step, 12),
         first=first,
         steps=until,
     ):
         losses.append(done.loss)
         if save:
-            checkpoint.save(save, step=done.step, model=model, optimizer=optimizer, extra={"loss": done.loss})
+            checkpoint.save(save, step=done.step, model=model, optimizer=optimizer)
     return losses
 
 
@@ -59,7 +59,7 @@ def test_resumed_is_uninterrupted(make: Callable[[Transformer], Optimizer], kill
     optimizer = make(model)
     found, skipped = checkpoint.newest(tmp_path)
     assert found is not None
-    assert (found.step, skipped, found.extra) == (killed, (), {"loss": first[-1]})
+    assert (found.step, skipped) == (killed, ())
     checkpoint.restore(found, model=model, optimizer=optimizer)
     second = go(model, optimizer, first=found.step, until=12)
     assert first + second == straight

@@ -61,6 +61,19 @@ def test_state_restores_bit_for_bit(make: Callable[[Transformer], Optimizer]) ->
     assert all(torch.equal(a, b) for a, b in zip(optimizer.state().values(), resumed.state().values(), strict=True))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_state_goes_to_the_device_of_its_parameter() -> None:
+    model = tiny.model(exact=False).cuda()
+    optimizer = adamw(model, learning_rate=1e-2)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(1.0)
+    resumed = adamw(model, learning_rate=1e-2)
+    resumed.load_state({name: t.cpu() for name, t in optimizer.state().items()}, where="f")
+    resumed.step(1.0)
+    assert all(value.is_cuda for value in resumed.state().values())
+
+
 @every_kind
 def test_broken_state_is_named(make: Callable[[Transformer], Optimizer]) -> None:
     model = tiny.model(exact=False)

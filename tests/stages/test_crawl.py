@@ -38,6 +38,7 @@ class Site(BaseHTTPRequestHandler):
     """A site of a few pages; `seen` is what was asked for."""
 
     seen: list[str]
+    cookies: list[str]
     robots: tuple[int, str]
     text: str
     delay: float
@@ -45,9 +46,19 @@ class Site(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.seen.append(self.path)
+        self.cookies.append(self.headers.get("Cookie", ""))
         time.sleep(self.delay)
         if self.path == "/robots.txt":
-            self.answer(self.robots[0], self.robots[1].encode(), "text/plain")
+            place = {"Location": self.robots[1]} if self.robots[0] == 301 else {}
+            self.answer(self.robots[0], self.robots[1].encode(), "text/plain", **place)
+        elif self.path.startswith("/rules/") and (left := int(self.path[7:])):
+            self.answer(301, b"", "text/plain", Location=f"/rules/{left - 1}")
+        elif self.path == "/rules/0":
+            self.answer(200, ROBOTS.encode(), "text/plain")
+        elif self.path == "/cookie":
+            self.answer(200, b'<a href="/a">', "text/html", **{"Set-Cookie": "visited=yes"})
+        elif self.path == "/long":
+            self.answer(200, f'<a href="/{"x" * 70_000}"></a><a href="/c">'.encode(), "text/html")
         elif self.path == "/missing":
             self.answer(404, b"no such page", "text/html")
         elif self.path == "/old":
@@ -80,9 +91,8 @@ class Site(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def site() -> Iterator[Any]:
-    handler = type(
-        "Handler", (Site,), {"seen": [], "robots": (200, ROBOTS), "text": "Words of page", "delay": 0.0, "date": ""}
-    )
+    fields = {"robots": (200, ROBOTS), "text": "Words of page", "delay": 0.0, "date": ""}
+    handler = type("Handler", (Site,), {"seen": [], "cookies": [], **fields})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -167,6 +177,46 @@ def test_no_robots_txt_allows_all_and_a_broken_one_nothing(status: int, site: An
         crawl(tmp_path, source=site.url)
 
 
+def test_a_site_that_was_down_is_crawled_when_it_is_up(site: Any, tmp_path: Path) -> None:
+    site.robots = (503, "")
+    with pytest.raises(HornbookError, match=r"/robots.txt: status 503"):
+        crawl(tmp_path, source=f"{site.url}/c")
+    site.robots = (200, "User-agent: *\nDisallow: /")
+    with pytest.raises(EmptyInput, match=r"no page was gathered \(robots.txt: 1\)"):
+        crawl(tmp_path, source=f"{site.url}/c")
+    site.robots = (200, ROBOTS)
+    assert urls(crawl(tmp_path, source=f"{site.url}/c"), site) == ["/robots.txt", "/c"]
+
+
+@pytest.mark.parametrize("redirects", range(1, 8))
+def test_a_redirected_robots_txt_counts_where_it_is(redirects: int, site: Any, tmp_path: Path) -> None:
+    site.robots = (301, f"/rules/{redirects - 1}")
+    if redirects > 5:
+        with pytest.raises(HornbookError, match=r"/robots.txt: status 301"):
+            crawl(tmp_path, source=site.url)
+        return
+    run = crawl(tmp_path, source=f"{site.url}/a {site.url}/private/x", pages=3)
+    hops = [f"/rules/{left}" for left in reversed(range(redirects))]
+    assert urls(run, site) == ["/robots.txt", *hops, "/a", "/c", "/"]
+
+
+def test_a_page_does_not_depend_on_the_cookies_of_others(site: Any, tmp_path: Path) -> None:
+    crawl(tmp_path, source=f"{site.url}/cookie", pages=3)
+    assert site.seen == ["/robots.txt", "/cookie", "/a", "/c"]
+    assert set(site.cookies) == {""}
+
+
+def test_a_link_that_cannot_be_asked_for_is_a_failure(site: Any, tmp_path: Path) -> None:
+    run = crawl(tmp_path, source=f"{site.url}/long")
+    assert urls(run, site) == ["/robots.txt", "/long", "/c"]
+    assert read_manifest(run).results["outcomes"] == {"InvalidURL": 1, "status 200": 2}
+
+
+def test_a_source_that_is_no_url_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"source: http://\[::1 is no URL"):
+        crawl(tmp_path, source="http://[::1")
+
+
 def test_no_page_is_an_error_that_says_what_came_instead(site: Any, tmp_path: Path) -> None:
     with pytest.raises(EmptyInput, match=r"no page was gathered \(status 404: 1\)"):
         crawl(tmp_path, source=f"{site.url}/missing")
@@ -209,7 +259,8 @@ def test_kill_and_run_again_ends_with_the_same_bytes(site: Any, tmp_path: Path) 
     site.delay = 0.0
     assert start("killed").wait() == 0
     killed = next((tmp_path / "killed").glob("crawl-*"))
-    assert len(site.seen) <= asked + 2  # at most the two pages that were under way when it was killed
+    # At most the two pages that were under way when it was killed, and the one that failed once more each time.
+    assert len(site.seen) <= asked + 4
     for name in ("crawl.warc.gz", "failures.jsonl"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
     assert read_manifest(killed).contents == read_manifest(whole).contents
@@ -226,6 +277,8 @@ def test_files_are_named_not_copied(tmp_path: Path) -> None:
     assert [(row["name"], row["size"], len(row["sha256"])) for row in rows] == [("a.jsonl", 14, 64), ("b.txt", 1, 64)]
     assert [row["path"] for row in rows] == [str(folder / name) for name in ("a.jsonl", "b.txt")]
     assert read_manifest(run).counts == {"files": 2, "files_left_out": 1, "bytes": 15}
+    as_glob = read_manifest(crawl(tmp_path / "globbed", source=f"{folder}/*"))
+    assert as_glob.counts == {"files": 2, "files_left_out": 1, "bytes": 15}
     (folder / "b.txt").write_text("z")
     assert crawl(tmp_path / "runs", source=str(folder)) != run
 
@@ -308,5 +361,7 @@ def test_a_server_that_fails_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ended with exit code 3") as caught, serving(command, url, log):
         pass
     assert caught.value.hint == "it said: no tea"
+    with pytest.raises(UsageError, match="No closing quotation"), serving("python -c 'print", url, log):
+        pass
     with pytest.raises(UsageError, match="no-such-program"), serving("no-such-program", url, log):
         pass

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,13 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from hornbook.errors import Damaged, EmptyInput, InputError, UsageError
+from hornbook.errors import Damaged, EmptyInput, InputError, Interrupted, UsageError
 from hornbook.execute import execute
 from hornbook.manifest import read_manifest
+from hornbook.run import Run
 from hornbook.stages import load
 from hornbook.stages.crawl import Crawl
-from hornbook.stages.curate import Curate
+from hornbook.stages.curate import WAYS, Curate, Deduplication, _watched
 from hornbook.text.document import Document, order_key, read_documents
 from hornbook.text.warc import ArchiveWriter, Exchange
 
@@ -124,12 +128,18 @@ if __name__ == "__main__":
 """
 
 
+def _children(pid: int) -> list[str]:
+    """The worker processes of a command (Linux)."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return path.read_text().split()[1:] if path.exists() else []
+
+
 def test_kill_and_run_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
     folder, script = tmp_path / "crawl", tmp_path / "command.py"
     folder.mkdir()
     script.write_text(COMMAND)
     with ArchiveWriter(folder / "crawl.warc.gz", software="test") as archive:
-        for n in range(300):
+        for n in range(1000):
             archive.append(page(f"http://x.org/{n}", html(*(prose(n + k) for k in range(20)))))
 
     def start(runs: str) -> subprocess.Popen[bytes]:
@@ -139,13 +149,67 @@ def test_kill_and_run_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
     killed = start("killed")
     while not list((tmp_path / "killed").glob(".tmp-*")) and killed.poll() is None:
         time.sleep(0.02)
-    time.sleep(0.5)
+    while not (workers := _children(killed.pid)) and killed.poll() is None:
+        time.sleep(0.02)
     killed.kill()
-    assert killed.wait() != 0
-    assert not list((tmp_path / "killed").glob("curate-*"))
+    assert killed.wait() == -signal.SIGKILL
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in workers):
+            break
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers end with their parent"
     assert start("killed").wait() == start("whole").wait() == 0
     again, whole = (read_manifest(next((tmp_path / name).glob("curate-*"))) for name in ("killed", "whole"))
     assert (again.identity, again.files) == (whole.identity, whole.files)
+
+
+def _start(script: Path, *words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, str(script), *map(str, words)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def test_ctrl_c_ends_the_run_and_not_its_workers(tmp_path: Path) -> None:
+    folder, script = tmp_path / "crawl", tmp_path / "command.py"
+    folder.mkdir()
+    script.write_text(COMMAND)
+    with ArchiveWriter(folder / "crawl.warc.gz", software="test") as archive:
+        for n in range(1000):
+            archive.append(page(f"http://x.org/{n}", html(*(prose(n + k) for k in range(20)))))
+    process = _start(script, folder, tmp_path / "runs")
+    while len(_children(process.pid)) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate()[1]
+    assert "Interrupted: " in told
+    assert "KeyboardInterrupt" not in told
+    assert "BrokenProcessPool" not in told
+
+
+@pytest.mark.parametrize("way", ["line", "minhash"])
+def test_deduplication_can_be_stopped(way: str, tmp_path: Path) -> None:
+    run = Run("curate", tmp_path, {})
+    run.on_signal(signal.SIGTERM, None)
+    documents = [Document(str(n), prose(n), "s") for n in range(3)]
+    with pytest.raises(Interrupted):
+        WAYS[way](Deduplication(partial(_watched, run)), documents)
+
+
+def test_an_unchanged_site_that_is_crawled_again_has_the_same_contents(tmp_path: Path) -> None:
+    def contents(day: int, text: str) -> tuple[str, str, dict[str, str]]:
+        folder = tmp_path / f"crawl{day}{len(text)}"
+        folder.mkdir()
+        with ArchiveWriter(folder / "crawl.warc.gz", software="test") as archive:
+            one = page("http://x.org/a", html(text), Date=f"day {day}")
+            archive.append(dataclasses.replace(one, date=f"2024-05-0{day}T07:08:09Z"))
+        run = curate(folder, tmp_path / "runs", filters={})
+        (document,) = read_documents(run / "documents.parquet")
+        return read_manifest(run).contents, document.created, document.metadata
+
+    first, again, other = contents(1, prose(1)), contents(2, prose(1)), contents(3, prose(12))
+    assert first[0] == again[0] != other[0]
+    assert first[1] != again[1]
+    assert first[2] == again[2]
 
 
 def test_personal_data_is_masked_and_told(crawled: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from hornbook.text.document import (
     Malformed,
     document_id,
     find_files,
+    hash_documents,
     held_out,
     kind_of,
     order_key,
@@ -91,6 +93,26 @@ def test_a_text_file_is_one_document(tmp_path: Path) -> None:
     (document,) = read_rows(path)
     assert isinstance(document, Document)
     assert (document.text, document.source) == ("Roses are red.\nViolets are not.\n", "poem")
+
+
+def test_a_text_file_of_windows_is_the_same_document(tmp_path: Path) -> None:
+    text = "\n\n".join("A paragraph. " * 4000 for _ in range(5))
+    found = []
+    for name, end in (("unix", "\n"), ("windows", "\r\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "book.txt").write_bytes(text.replace("\n", end).encode())
+        found.append(list(read_rows(tmp_path / name / "book.txt")))
+    assert found[0] == found[1]
+    assert len(found[0]) > 1
+
+
+def test_the_hash_of_documents_is_of_what_lasts() -> None:
+    def hashed(**changed: Any) -> str:
+        fields = {"url": "http://x", "created": "2024", "metadata": {"title": "T", "record": "<r>"}} | changed
+        return hash_documents([Document("1", "a", "s", **fields), Document("2", "b", "s")])
+
+    assert hashed(created="2025", metadata={"record": "<q>", "title": "T"}) == hashed()
+    assert len({hashed(), hashed(url="http://y"), hashed(metadata={"title": "U"})}) == 3
 
 
 def test_parquet_round_trip_has_the_same_bytes(tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ def test_url_key_keeps_queries_apart() -> None:
     assert url_key("http://x/?a=1") != url_key("http://x/?a=2")
 
 
+@pytest.mark.parametrize("other", ["example.org/b", "doi:10.1/a", "pages/a.html", "ftp://example.org/a", "", "www.a"])
+def test_urls_without_a_scheme_are_not_all_the_same(other: str) -> None:
+    check = same_url()
+    assert check(doc("1", url="example.org/a")) is None
+    assert check(doc("2", url=other)) is None
+    assert check(doc("3", url="HTTPS://WWW.example.org/a")) == "duplicate_url: same URL as 1"
+
+
 def test_lines_are_dropped_after_they_were_there_often_enough() -> None:
     lines = Lines(times=2, min_characters=5)
     text = "A heading line\n\nshort\nnew in {}\n\nabc\n"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hornbook.text.document import stem
 from hornbook.text.extract import bomb, extract_html, links, normal_url, page_document, source_of, tidy
 from hornbook.text.warc import Page
 
@@ -147,3 +148,4 @@ def test_source_of() -> None:
     assert source_of("http://x:80/os", "f.warc", {}) == "x"
     assert source_of("", "shelf/books.jsonl.gz", {}) == "books"
     assert source_of("http://[", "b.txt", {}) == "b"
+    assert source_of("", ".hidden.txt", {}) == stem(".hidden.txt")

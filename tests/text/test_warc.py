@@ -20,6 +20,7 @@ from hornbook.text.warc import (
     parse_response,
     read_archive,
     read_exchanges,
+    record_id,
     whole_exchanges,
 )
 
@@ -122,6 +123,19 @@ def test_a_cut_off_record_is_malformed(tmp_path: Path) -> None:
 def test_bodies_are_decoded(headers: str, body: bytes, decoded: bytes) -> None:
     head = f"HTTP/1.1 200 OK\r\n{headers}\r\n".replace("\r\n\r\n", "\r\n").encode()
     assert parse_response(head + b"\r\n" + body)[2] == decoded
+
+
+def test_a_header_value_ends_with_its_line() -> None:
+    raw = b"HTTP/1.1 200 OK\nX-Title: Sch\xc3\x85n: a\x0bb\r\nContent-Type: text/html\r\n\r\n"
+    assert parse_response(raw)[1] == {"x-title": "Sch\xc3\x85n: a\x0bb", "content-type": "text/html"}
+
+
+def test_the_id_of_a_record_is_of_what_lasts() -> None:
+    def named(date: str, body: str) -> str:
+        return record_id("response", "http://x/", f"HTTP/1.1 200 OK\r\nDate: {date}\r\n\r\n{body}".encode())
+
+    assert named("Monday", "a") == named("Tuesday", "a")
+    assert named("Monday", "a") != named("Monday", "b")
 
 
 @pytest.mark.parametrize(
