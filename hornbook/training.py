@@ -30,8 +30,6 @@ from hornbook.run import Run
 from hornbook.text import bpe
 from hornbook.text.document import held_out
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "bf16", "fp32"]
 HELD_OUT = 0.05
 """Fraction of the rows of a plain file that is kept for evaluation."""
 SAVE_EVERY = 30.0
@@ -160,44 +158,6 @@ def check_length(model: Transformer, length: int, *, option: str = "length") -> 
     most = model.architecture.max_position_embeddings
     if length > most:
         raise UsageError(f"{option} = {length} is more than the model's {most} positions", hint=f"{option} = {most}")
-
-
-def choose_device(wanted: Device) -> torch.device:
-    """The device asked for, or the best there is.
-
-    Raises:
-        UsageError: it is not there.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(name for name, is_there in there.items() if is_there))
-    if not there[wanted]:
-        raise UsageError(f"there is no {wanted} device on this machine", hint='device = "auto" takes the best there is')
-    return torch.device(wanted)
-
-
-def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype | None:
-    """bf16 for matrix products where the device computes it in hardware, else None: all in fp32."""
-    return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and _has_bf16(device)) else None
-
-
-class _Computing(Protocol):
-    @property
-    def device(self) -> Device: ...
-    @property
-    def precision(self) -> Precision: ...
-
-
-def arithmetic(config: _Computing) -> dict[str, str]:
-    """The device and type that the config comes to on this machine: they change a run's bytes, so they name it."""
-    device = choose_device(config.device)
-    return {"device": device.type, "precision": str(choose_precision(config.precision, device) or torch.float32)}
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def prepare(model: Transformer, options: Lora | None, *, seed: int) -> None:

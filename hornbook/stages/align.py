@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hornbook.config import Count, Positive, Takes
+from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import preference_accuracy
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Batch, Example, Examples, batched
@@ -22,22 +23,7 @@ from hornbook.learn.losses import dpo
 from hornbook.learn.rows import read_preferences
 from hornbook.model.transformer import Transformer
 from hornbook.run import Run
-from hornbook.training import (
-    Device,
-    Lora,
-    Opened,
-    Precision,
-    Rows,
-    arithmetic,
-    check_length,
-    choose_device,
-    choose_precision,
-    fit,
-    make_optimizer,
-    open_model,
-    prepare,
-    save,
-)
+from hornbook.training import Lora, Opened, Rows, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
 fingerprint = arithmetic

@@ -11,12 +11,13 @@ from typing import Annotated
 from tokenizers.decoders import DecodeStream
 
 from hornbook.config import Count, NotNegative, Probability, Takes
+from hornbook.device import Device, choose_device
 from hornbook.errors import HornbookError
 from hornbook.learn.chat import encode
 from hornbook.learn.rows import MARKS
 from hornbook.manifest import Input
 from hornbook.model.sample import generate
-from hornbook.training import Device, Opened, choose_device, open_model
+from hornbook.training import Opened, open_model
 
 
 @dataclass(frozen=True)

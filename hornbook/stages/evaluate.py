@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from hornbook.config import Bounds, Count, Takes
+from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.errors import InputError
 from hornbook.judge.metrics import Accuracy, answer_log_likelihood, preference_accuracy
 from hornbook.judge.score import bits_per_byte, log_likelihoods
@@ -22,17 +23,7 @@ from hornbook.manifest import Manifest
 from hornbook.model.sample import complete
 from hornbook.run import Run
 from hornbook.text import bpe, shards
-from hornbook.training import (
-    Device,
-    Opened,
-    Precision,
-    Rows,
-    arithmetic,
-    check_length,
-    choose_device,
-    choose_precision,
-    open_model,
-)
+from hornbook.training import Opened, Rows, check_length, open_model
 
 MAKES = "scores"
 fingerprint = arithmetic

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 from hornbook.config import Count, NotNegative, Probability, Takes
+from hornbook.device import Device, choose_device
 from hornbook.errors import EmptyInput
 from hornbook.manifest import Input
 from hornbook.model.sample import complete
 from hornbook.text import bpe
-from hornbook.training import Device, choose_device, open_model
+from hornbook.training import open_model
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from hornbook.config import Count, Takes
-from hornbook.errors import EmptyInput
+from hornbook.errors import EmptyInput, InputError
+from hornbook.manifest import Input
 from hornbook.run import Run
 from hornbook.text import bpe, shards
 from hornbook.text.document import Document, order_key, read_documents
@@ -43,6 +44,7 @@ class Instruct:
 
 
 def instruct(config: Instruct, run: Run) -> None:
+    _check_tokens(run.input("tokens"), run.input("corpus"))
     documents = [d for d in _documents(config, run) if not config.sources or d.source in config.sources]
     valid = set(shards.read(run.input("tokens").file, "valid").ids)
     with run.progress("instruct", total=len(documents), unit="documents") as bar:
@@ -70,6 +72,13 @@ def instruct(config: Instruct, run: Run) -> None:
     _write(run.out / "minimal_pairs.jsonl", map(_sentences, sentence_pairs))
     run.count(minimal_pairs=len(sentence_pairs))
     run.result(rows_by_kind=dict(sorted(Counter(q.kind for q in fresh).items())), examples=examples)
+
+
+def _check_tokens(tokens: Input, corpus: Input) -> None:
+    """The held-out documents must be those of this corpus."""
+    made_from = tokens.manifest.inputs["corpus"]["contents"] if tokens.manifest else corpus.contents
+    if made_from != corpus.contents:
+        raise InputError(f"{tokens.path} was not made from {corpus.path}", hint="give the tokens of the same corpus")
 
 
 def _documents(config: Instruct, run: Run) -> Iterator[Document]:

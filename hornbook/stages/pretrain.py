@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from hornbook.config import Count, NotNegative, Positive, Takes
+from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.errors import EmptyInput, InputError
 from hornbook.judge.score import bits_per_byte
 from hornbook.learn.batches import Pretraining
@@ -20,21 +21,7 @@ from hornbook.model.cost import parameters
 from hornbook.model.transformer import Architecture, Transformer
 from hornbook.run import Run
 from hornbook.text import bpe, shards
-from hornbook.training import (
-    Device,
-    Lora,
-    OptimizerName,
-    Precision,
-    arithmetic,
-    check_length,
-    choose_device,
-    choose_precision,
-    fit,
-    make_optimizer,
-    open_model,
-    prepare,
-    save,
-)
+from hornbook.training import Lora, OptimizerName, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
 fingerprint = arithmetic

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from hornbook.config import Count, Positive, Takes
+from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import answer_log_likelihood
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Example, Examples
@@ -15,22 +16,7 @@ from hornbook.learn.chat import encode_conversation
 from hornbook.learn.loop import next_token
 from hornbook.learn.rows import read_conversations
 from hornbook.run import Run
-from hornbook.training import (
-    Device,
-    Lora,
-    Opened,
-    Precision,
-    Rows,
-    arithmetic,
-    check_length,
-    choose_device,
-    choose_precision,
-    fit,
-    make_optimizer,
-    open_model,
-    prepare,
-    save,
-)
+from hornbook.training import Lora, Opened, Rows, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
 fingerprint = arithmetic

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from hornbook.errors import InputError
 from hornbook.execute import execute
 from hornbook.manifest import read_manifest
 from hornbook.stages import load
@@ -73,3 +76,14 @@ def test_pairs_prefer_the_right_answer(tmp_path: Path) -> None:
     assert pairs
     for pair in pairs:
         assert pair["chosen"] == answers[pair["id"]] != pair["rejected"]
+
+
+def test_tokens_of_another_corpus_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    _, _ = made(tmp_path / "one", [document(n) for n in range(20)])
+    tokens = next((tmp_path / "one" / "runs").glob("tokenize-*"))
+    other = tmp_path / "two"
+    write_documents(other / "documents.parquet", [document(99)])
+    with pytest.raises(InputError, match="was not made from"):
+        execute(load("instruct"), Instruct(corpus=other, tokens=tokens), runs=tmp_path / "runs")
