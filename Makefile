@@ -25,13 +25,15 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# torch first and by itself: what the peers ask for would bring a CUDA build. datatrove's pins clash with the others'.
-bench-setup:  ## the peers, in two venvs of their own
+# torch first and by itself: what the peers ask for would bring a CUDA build. Pins of datatrove and dolma clash with others.
+bench-setup:  ## the peers, in three venvs of their own
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet 'torch>=2.11,<2.14'
 	.venv-bench/bin/python -m pip install --quiet --editable . 'trafilatura>=2.3' lxml_html_clean rensa transformers accelerate datasets peft trl bitsandbytes
 	$(PYTHON) -m venv .venv-bench-datatrove
 	.venv-bench-datatrove/bin/python -m pip install --quiet 'datatrove[io,processing]==0.10.*' lxml_html_clean spacy
+	$(PYTHON) -m venv .venv-bench-dolma
+	.venv-bench-dolma/bin/python -m pip install --quiet 'dolma==1.2.*'
 
 bench: setup  ## ours and the peers in turn, as a table
 	$(BIN)/python -m bench
@@ -40,4 +42,4 @@ docs: setup  ## generate docs/reference from the code
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf .venv .venv-bench .venv-bench-datatrove runs
+	rm -rf .venv .venv-bench .venv-bench-datatrove .venv-bench-dolma runs

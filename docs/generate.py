@@ -21,7 +21,10 @@ from hornbook import errors, execute, manifest, stages
 from hornbook.cli import app
 from hornbook.config import Takes, marks, required
 from hornbook.stages import curate
-from hornbook.text.privacy import KINDS
+from hornbook.text.c4 import c4_lines
+from hornbook.text.identifiers import KINDS
+from hornbook.text.judge import blocklist_lines
+from hornbook.text.privacy import DEFAULT
 from hornbook.text.quality import FILTERS
 from hornbook.training import Lora
 
@@ -161,27 +164,40 @@ def rules() -> str:
             "star are the default.",
             _table(("filter", "options", "keeps a document with"), map(_rule, FILTERS)),
             "## dedup",
-            "`dedup = { name = { option = value } }`, applied in the order in which they are written; all are the "
-            "default.",
+            "`dedup = { name = { option = value } }`, applied in the order in which they are written. Those with a "
+            "star are the default.",
             _table(("way", "options", "meaning"), (_way(name, way) for name, way in curate.WAYS.items())),
+            "## clean",
+            "`clean = { name = { option = value } }`: what is cut from texts before they are judged.",
+            _table(("edit", "options", "meaning"), map(_rule, (c4_lines, blocklist_lines))),
             "## mask",
-            _table(("kind", "mark"), ((f"`{name}`", f"`{kind.mark}`") for name, kind in KINDS.items())),
+            "Those with a star are the default.",
+            _table(("kind", "mark"), (_kind(name) for name in KINDS)),
         ]
     )
 
 
 def _rule(function: Callable[..., Any]) -> tuple[str, ...]:
     name = function.__name__
-    return (f"`{name}`" + (" *" if name in curate.GOPHER else ""), _options(function), _first(function.__doc__))
+    return (_starred(name, curate.FILTERS), _options(function), _first(function.__doc__))
 
 
 def _way(name: str, function: Callable[..., Any]) -> tuple[str, ...]:
-    return (f"`{name}`", _options(function), _first(function.__doc__))
+    return (_starred(name, curate.DEDUP), _options(function), _first(function.__doc__))
+
+
+def _kind(name: str) -> tuple[str, ...]:
+    return (_starred(name, DEFAULT), f"`{KINDS[name].mark}`")
+
+
+def _starred(name: str, default: Iterable[str]) -> str:
+    return f"`{name}`" + (" *" if name in default else "")
 
 
 def _options(function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function).parameters.values()
-    return ", ".join(f"`{one.name} = {toml(one.default)}`" for one in parameters if one.kind is one.KEYWORD_ONLY)
+    known = (one for one in parameters if one.kind is one.KEYWORD_ONLY and one.default is not one.empty)
+    return ", ".join(f"`{one.name} = {toml(one.default)}`" for one in known)
 
 
 # -- runs -----------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from hornbook.cli import main
 from hornbook.config import build, required
 from hornbook.errors import UsageError
 from hornbook.execute import lock, name_run, open_inputs
-from hornbook.text.warc import ArchiveWriter, Exchange
+from hornbook.text.archive_writer import ArchiveWriter, Exchange
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 COMMANDS = (*stages.NAMES, "run", "runs", "report")
@@ -340,7 +340,7 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("run-not-a-run", "report model", nothing, 1),
     ("runs-none", "runs --runs elsewhere", nothing, 1),
     ("runs-damaged", "runs --verify", flip("runs/tokenize-*/train.npy"), 1),
-    ("damaged-input", "tokenize curate", flip("runs/curate-*/documents.parquet"), 1),
+    ("damaged-input", "tokenize curate", flip("runs/curate-*/documents-00000.parquet"), 1),
     ("damaged-run", "tokenize curate --vocabulary 300 --held-out 0.2", flip("runs/tokenize-*/train.npy"), 1),
     ("damaged-manifest", "tokenize curate", lambda folder: _manifest(folder).write_text("{}"), 1),
     # crawl
@@ -362,12 +362,31 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("curate-unknown-mask", "run r.toml", recipe(CURATE + 'mask = ["e-mail"]\n'), 2),
     ("curate-unknown-mixture", "run r.toml", recipe(CURATE + "filters = {}\nmixture = { village = 1 }\n"), 2),
     ("curate-all-removed", "curate crawl --filters.gopher_length.min_words 1000", nothing, 1),
+    ("curate-unknown-edit", "run r.toml", recipe(CURATE + "clean = { c4_line = {} }\n"), 2),
+    ("curate-edit-without-blocklist", "run r.toml", recipe(CURATE + "clean = { blocklist_lines = {} }\n"), 2),
+    ("curate-unknown-cap", "run r.toml", recipe(CURATE + "filters = {}\ncaps = { village = 1 }\n"), 2),
+    ("curate-not-a-classifier", "curate crawl --classifiers.good crawl", nothing, 1),
+    ("curate-bad-takedown", "curate crawl --takedown t.txt", files(t__txt="# nothing\n"), 1),
+    ("curate-bad-audit", "curate crawl --audit a.jsonl", files(a__jsonl='{"text": "One."}\n'), 1),
+    ("curate-bad-evaluation-set", "curate crawl --decontaminate.x e.jsonl", files(e__jsonl="{\n"), 1),
     (
         "curate-broken-parquet",
         "run r.toml",
         also(recipe('crawl = "x.parquet"\n[curate]\n'), files(x__parquet="PAR1")),
         1,
     ),
+    # looking
+    ("inspect-no-such-rule", "inspect curate --rule gopher_lenght", nothing, 2),
+    ("inspect-rule-and-kept", "inspect curate --rule url --kept", nothing, 2),
+    ("inspect-file-without-filters", "inspect rows.jsonl", nothing, 2),
+    ("inspect-not-text", "inspect model", nothing, 2),
+    ("inspect-page-past-the-end", "inspect curate --kept --page 99", nothing, 1),
+    ("inspect-unknown-filter", "inspect rows.jsonl --filters.gopher_lenght.min_words 5", nothing, 2),
+    ("inspect-rules-of-a-crawl", "inspect crawl --rule url", nothing, 2),
+    # classifiers
+    ("classify-one-kind", "classify rows.jsonl", nothing, 2),
+    ("classify-no-such-label", "classify rows.jsonl --label kind=good", nothing, 1),
+    ("classify-no-such-file", "classify nowhere.jsonl --negatives rows.jsonl", nothing, 2),
     # learning
     ("tokenize-empty-folder", "tokenize empty", lambda folder: (folder / "empty").mkdir(), 1),
     ("tokenize-too-few", "tokenize curate --vocabulary 100", nothing, 1),
@@ -402,6 +421,8 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
 )
 WITHOUT_ERROR: tuple[tuple[str, str, Prepare], ...] = (
     ("runs", "runs", nothing),
+    ("inspect-run", "inspect curate --rows 2", nothing),
+    ("inspect-filters", "inspect rows.jsonl --filters.gopher_length.min_words 11", nothing),
     ("already-made", "run r.toml", recipe(CURATE + "filters = {}\ndedup = {}\n[tokenize]\nvocabulary = 300\n")),
     (
         "malformed-rows",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hornbook.errors import EmptyInput
 from hornbook.judge.score import LogLikelihood
+from hornbook.text.rates import wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +28,6 @@ def accuracy(outcomes: Iterable[float]) -> Accuracy:
         raise EmptyInput("nothing to measure an accuracy on")
     right = math.fsum(values)
     return Accuracy(right / len(values), len(values), *wilson(right, len(values)))
-
-
-def wilson(right: float, count: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927, JASA 22:209); 95 % by default."""
-    p, spread = right / count, z * z / count
-    middle = (p + spread / 2) / (1 + spread)
-    half = z * math.sqrt(p * (1 - p) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def preference_accuracy(chosen: Sequence[LogLikelihood], rejected: Sequence[LogLikelihood]) -> Accuracy:

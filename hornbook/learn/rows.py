@@ -17,7 +17,8 @@ from typing import Any, Literal, NoReturn, TypeVar
 import orjson
 
 from hornbook.errors import InputError
-from hornbook.text.document import document_id, open_bytes
+from hornbook.text.document import document_id
+from hornbook.text.files import open_bytes
 
 Message = dict[str, str]
 T = TypeVar("T")

@@ -8,7 +8,9 @@ from hornbook.config import Stage
 
 SUMMARIES = {
     "crawl": "Gather pages from a site into a WARC file, or take files that are there.",
+    "classify": "Train a small model that judges texts, for `curate` to filter with.",
     "curate": "Turn what was gathered into a clean corpus, and keep every removed page with its reason.",
+    "inspect": "Look at what was removed or kept, a page of samples at a time, or try filters before they run.",
     "tokenize": "Train or take a tokenizer and write the corpus as token shards.",
     "instruct": "Make instruction rows, preference pairs and minimal pairs from a corpus.",
     "pretrain": "Train a language model on tokens: from scratch, or on from a base, whole or by LoRA.",
@@ -21,7 +23,7 @@ SUMMARIES = {
 """What `hornbook --help` lists, without importing any stage (and so without torch)."""
 
 NAMES = tuple(SUMMARIES)
-MAKERS = tuple(name for name in NAMES if name not in ("generate", "chat"))
+MAKERS = tuple(name for name in NAMES if name not in ("inspect", "generate", "chat"))
 """The stages that make a folder, and so have a place in a recipe."""
 
 

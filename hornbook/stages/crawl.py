@@ -27,24 +27,21 @@ from protego import Protego
 from hornbook.config import Count, Positive
 from hornbook.errors import EmptyInput, HornbookError, InputError, MissingExtra, UsageError
 from hornbook.run import Run
-from hornbook.text.document import Document, document_id, find_files, hash_file, list_files, write_documents
+from hornbook.text.archive_writer import ArchiveWriter, Exchange, lasting, read_exchanges, response_block
+from hornbook.text.bodies import Undecodable, parse_response
+from hornbook.text.document import Document, document_id, write_documents
 from hornbook.text.extract import links, normal_url
-from hornbook.text.warc import (
-    ArchiveWriter,
-    Exchange,
-    Page,
-    Undecodable,
-    lasting,
-    parse_response,
-    read_exchanges,
-    response_block,
-)
+from hornbook.text.files import Place, find_places, hash_file, is_remote, kind_of, list_files, size_of
+from hornbook.text.warc import Page
 
 MAKES = "crawl"
 ARCHIVE = "crawl.warc.gz"
 FAILURES = "failures.jsonl"
 SOURCES = "sources.json"
 ACCEPT = "text/html, text/plain;q=0.9, */*;q=0.1"
+PAGES = ("", ".html", ".htm", ".txt", ".md")
+"""Kinds of files that are pages of a site where a URL names them; a URL of another kind names a file to take."""
+
 ROBOTS_REDIRECTS = 5
 """From a robots.txt to where it is (RFC 9309, 2.3.1.2)."""
 
@@ -87,7 +84,7 @@ def fingerprint(config: Crawl) -> object:
     """The files a source stands for and their hashes: other files are another run."""
     if _urls(config) or _dataset(config):
         return None
-    return [(name, hash_file(path)) for name, path in find_files(config.source)]
+    return [(name, hash_file(place)) for name, place in find_places(config.source)]
 
 
 def crawl(config: Crawl, run: Run) -> None:
@@ -102,7 +99,7 @@ def crawl(config: Crawl, run: Run) -> None:
 
 def _urls(config: Crawl) -> list[str]:
     words = config.source.split()
-    are_urls = bool(words) and all(re.match(r"https?://", word) for word in words)
+    are_urls = bool(words) and all(re.match(r"https?://", word) and kind_of(word) in PAGES for word in words)
     return [_start(word) for word in words] if are_urls else []
 
 
@@ -129,18 +126,23 @@ def _take_files(config: Crawl, run: Run) -> None:
     anywhere, and what is moved together stays together.
     """
     rows = []
-    files = find_files(config.source)
+    files = find_places(config.source)
     with run.progress("crawl", total=len(files), unit="files") as bar:
-        for name, path in files:
-            place = str(path) if path.is_absolute() else os.path.relpath(path, run.out.parent)
-            rows.append({"name": name, "path": place, "size": path.stat().st_size, "sha256": hash_file(path)})
+        for name, place in files:
+            path = _seen_from(run.out.parent, place)
+            rows.append({"name": name, "path": path, "size": size_of(place), "sha256": hash_file(place)})
             bar.advance()
-    if ignored := len(list_files(config.source)) - len(files):
+    if ignored := 0 if is_remote(config.source) else len(list_files(config.source)) - len(files):
         run.say(f"{ignored:,} files in {config.source} are of no kind that can be read, and are left out")
         run.count(files_left_out=ignored)
     (run.out / SOURCES).write_text(json.dumps(rows, indent=1) + "\n")
     run.count(files=len(rows), bytes=sum(int(str(row["size"])) for row in rows))
     run.contents(_hash([(row["name"], row["sha256"]) for row in rows]))
+
+
+def _seen_from(folder: Path, place: Place) -> str:
+    keep = is_remote(place) or Path(place).is_absolute()
+    return str(place) if keep else os.path.relpath(place, folder)
 
 
 def _take_dataset(name: str, config: Crawl, run: Run) -> None:

@@ -2,78 +2,73 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import multiprocessing
 import os
-import signal
+import shutil
+import tomllib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field
-from functools import lru_cache, partial
-from itertools import islice
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from threading import Thread
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
-import pyarrow as pa
-from resiliparse.parse.lang import detect_fast
+import pyarrow.parquet as pq
 
-from hornbook.config import Count, NotNegative, Positive, Probability, Takes, Unhashed, check_numbers
+from hornbook.config import Count, NotNegative, Positive, Takes, Unhashed
 from hornbook.errors import Damaged, EmptyInput, InputError, UsageError
+from hornbook.manifest import Input, digest
 from hornbook.run import Run
-from hornbook.text import exact, minhash, mixture
-from hornbook.text.card import Removed, card
-from hornbook.text.document import (
-    Document,
-    Malformed,
-    hash_documents,
-    hash_file,
-    kind_of,
-    order_key,
-    write_documents,
-    write_rows,
-)
-from hornbook.text.extract import page_document, read_file, source_of
-from hornbook.text.privacy import KINDS, check_kinds, mask
-from hornbook.text.quality import Filter, checked, chosen
-from hornbook.text.safety import blocklist, read_phrases
-from hornbook.text.warc import Page
+from hornbook.text import mixture
+from hornbook.text.audit import as_documents, audit, built_in, read_slices
+from hornbook.text.card import card
+from hornbook.text.contamination import Index, read_texts
+from hornbook.text.corpus import CLUSTERS, Last
+from hornbook.text.croissant import File, croissant
+from hornbook.text.disclosure import disclosure
+from hornbook.text.document import Malformed, write_rows
+from hornbook.text.engine import Engine, Local, Ray, Workplace
+from hornbook.text.files import Place, hash_file, is_remote, kind_of, size_of
+from hornbook.text.judge import Piece, Plan, edits, judge_piece, named_rules, site_files, warm
+from hornbook.text.passes import Corpus, deduplicate
+from hornbook.text.privacy import DEFAULT, check_kinds
+from hornbook.text.quality import checked, chosen
+from hornbook.text.read import pieces
+from hornbook.text.robots import AGENTS, read_agents
+from hornbook.text.tally import OPT_OUTS, Tally
+from hornbook.text.ways import WAYS, Id, Way
 
 MAKES = "corpus"
-BATCH = 16
-"""Pages that a worker process gets at a time."""
+PIECE = 32
+"""Megabytes of a file that a task reads."""
 
-A_WORKER = 16_000_000
-"""Bytes of input that make one more process worth its start."""
+BUCKET = 16_000_000
+"""Bytes of input that make one more bucket: a task holds the documents of one."""
 
-TYPES = {
-    ".warc": "web pages",
-    ".wet": "web pages",
-    ".parquet": "Parquet rows",
-    ".txt": "text files",
-    ".md": "text files",
-}
-REMOVED = pa.schema([(name, pa.string()) for name in ("id", "url", "source", "rule", "reason", "text")])
-CLUSTERS = pa.schema([(name, pa.string()) for name in ("id", "survivor")])
+UNLAWFUL = ("blocklist", "domain_list", "abuse")
+"""Rules that leave out what may be unlawful or harmful to have."""
 
-GOPHER: dict[str, dict[str, Any]] = {
+STOP_WORDS = "the be to of and that have with a i in is it you my me we he she they for on this are was not so do at if"
+"""Gopher's and the commonest others: its eight are scarce in the English of many who write in a dialect."""
+
+FILTERS: dict[str, dict[str, Any]] = {
     "gopher_length": {},
     "gopher_word_length": {},
     "gopher_symbols": {},
     "gopher_bullets": {},
     "gopher_ellipses": {},
-    "gopher_alphabetic": {},
-    "gopher_stop_words": {},
+    "gopher_alphabetic": {"min_share": 0.6},
+    "gopher_stop_words": {"stop_words": STOP_WORDS.split()},
     "gopher_repeated_lines": {},
     "gopher_repeated_paragraphs": {},
     "gopher_top_ngrams": {},
     "gopher_repeated_ngrams": {},
     "c4_lorem_ipsum": {},
+    "abuse": {},
 }
+DEDUP: dict[str, dict[str, Any]] = {"url": {}, "text": {}, "line": {}, "minhash": {}}
 
 
 @dataclass(frozen=True)
@@ -90,146 +85,178 @@ class Curate:
     skip: tuple[str, ...] = ()
     """CSS selectors of elements to leave out."""
     opt_out: bool = True
-    """Leave out pages that ask not to be learned from (noai, noml, TDM reservation)."""
-    mask: tuple[str, ...] = tuple(KINDS)
-    """Kinds of personal data to mask: email, iban, credit_card, ipv4, phone."""
-    filters: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(GOPHER))
+    """Leave out pages that ask not to be learned from (noai, noml, TDM reservation, AI preferences)."""
+    robots: bool = False
+    """Leave out pages that robots.txt, ai.txt or tdmrep.json of their site, as the archive has them, keep from AI."""
+    agents: Path | None = None
+    """File of the user agents that robots.txt is asked for: a robots.json of ai.robots.txt, or one a line."""
+    takedown: Path | None = None
+    """File of ids, URLs, URL prefixes that end with * and domains to leave out, one a line."""
+    licenses: tuple[str, ...] = ()
+    """Keep only pages under these licences, such as CC-BY-4.0 or CC-BY*."""
+    domains: Path | None = None
+    """File of domains and URL prefixes to leave out, one a line, or as UT1 has them."""
+    clean: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What is cut from texts before they are judged, in order, each with its options: c4_lines, blocklist_lines."""
+    mask: tuple[str, ...] = DEFAULT
+    """Kinds of personal data to mask."""
+    tag: tuple[str, ...] = ()
+    """Kinds of personal data to note in the metadata, where they are not masked."""
+    filters: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(FILTERS))
     """Quality rules in the order in which they are applied, each with its options."""
+    classifiers: Annotated[dict[str, Path], Takes("classifier")] = field(default_factory=dict)
+    """Runs of `classify` by name; the name is then a filter too, with the options `min_score` and `max_score`."""
     blocklist: Path | None = None
     """File with words and phrases, one a line, that a document may not hold."""
-    dedup: dict[str, dict[str, Any]] = field(default_factory=lambda: {"url": {}, "text": {}, "line": {}, "minhash": {}})
+    decontaminate: dict[str, Path] = field(default_factory=dict)
+    """Evaluation sets by name: documents that share a run of 13 words with one are left out."""
+    dedup: dict[str, dict[str, Any]] = field(default_factory=lambda: dict(DEDUP))
     """Ways of removing duplicates, in the order in which they are applied, each with its options."""
     mixture: dict[str, NotNegative] = field(default_factory=dict)
     """Weight of each source by size; without any, all is kept."""
+    epochs: dict[str, NotNegative] = field(default_factory=dict)
+    """How often training may see a source, 1 by default: a source of weight may so need less of the others."""
+    caps: dict[str, NotNegative] = field(default_factory=dict)
+    """Megabytes of a source, at most."""
+    audit: Path | None = None
+    """Rows of `text`, `slice` and more, on which every filter is audited; without it, a small set of our own."""
     page_megabytes: Positive = 10.0
     """Size of one page, at most."""
     seed: int = 0
     """Chooses the documents' order."""
+    engine: Annotated[Literal["local", "ray"], Unhashed()] = "local"
+    """Where the work is done: processes of this machine, or a Ray cluster (RAY_ADDRESS); the result is the same."""
     workers: Annotated[Count | None, Unhashed()] = None
     """Processes; the result is the same for any number. By default, as many as the input is worth."""
 
     def __post_init__(self) -> None:
-        check_kinds(self.mask)
-        chosen(self.filters)
-        _dedup(self.dedup)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What is done to one page by itself, so that it can be sent to another process."""
-
-    sources: Mapping[str, str]
-    main_content: bool
-    skip: tuple[str, ...]
-    opt_out: bool
-    mask: tuple[str, ...]
-    filters: str
-    phrases: tuple[str, ...]
+        check_kinds((*self.mask, *self.tag))
+        edits(self.clean, self.blocklist)
+        chosen({name: options for name, options in self.filters.items() if name not in self.classifiers})
+        _ways(self.dedup)
 
 
 def curate(config: Curate, run: Run) -> None:
-    """Write `documents.parquet`, and beside it what was removed or malformed, the clusters and the card."""
-    rules, dedup = _rules(config, run), _dedup(config.dedup)
+    """Judge every document, remove duplicates, and write what is left and what is not."""
+    slices = as_documents(read_slices(config.audit) if config.audit else built_in())
     files = _files(run)
-    kept, removed, malformed, types = _read(config, rules, run, files)
-    kept.sort(key=lambda document: (order_key(document.id, seed=config.seed), document.id))
-    deduplication = Deduplication(partial(_watched, run))
-    for step in (
-        partial(_sift, exact.same_id()),
-        *(partial(way, deduplication) for way in dedup),
-        partial(_mix, config),
-    ):
-        kept, gone = step(kept)
-        removed += gone
-    _write(run, kept, removed, malformed, deduplication)
-    run.contents(hash_documents(kept))
-    if not kept:
-        names = ", ".join(name for name, _ in files[:3]) + (", ..." if len(files) > 3 else "")
-        raise EmptyInput(f"nothing is left of {run.input('crawl').name} ({names})", hint=_blame(removed, malformed))
-    order = [*config.filters, "blocklist", "duplicate_id", *(RULES[name] for name in config.dedup), "mixture"]
-    made = card(kept, removed, order=order, types=types, dropped=deduplication.dropped)
-    _tell(run, made, removed, malformed)
+    listed = list(_pieces(files))
+    buckets = 1 + sum(size_of(place) for _, place in files) // BUCKET
+    place = Workplace(_engine(config, len(listed)), run.scratch / "work")
+    place.folder.mkdir(exist_ok=True)
+    plan = _plan(config, run, place, listed, buckets)
+    ways = (Id(), *_ways(config.dedup))
+    with _watch(run, "kernels", 1) as advance:
+        warm(plan, ways)
+        advance()
+    rows = [result["rows"] for result in _phase(run, place, "judge", partial(judge_piece, plan), listed)]
+    corpus = Corpus(place.folder, buckets, ways)
+    deque(_phase(run, place, "sort", corpus.gather, range(buckets)), maxlen=0)
+    sizes = deduplicate(corpus, place, partial(_watch, run))
+    last = _last(config, run, place, corpus)
+    tally = _write(run, last.out, config.seed, _phase(run, place, "write", last.write, range(buckets)))
+    _quarantine(run, tally, place.folder / "malformed", listed, rows)
+    audited = audit(named_rules(plan), slices.texts, slices.reference, toxic=slices.toxic)
+    _tell(config, plan, run, tally, sizes, audited, [name for name, _ in files])
 
 
-def _rules(config: Curate, run: Run) -> Rules:
-    phrases = read_phrases(config.blocklist) if config.blocklist else ()
-    return Rules(
-        config.sources,
-        config.main_content,
-        config.skip,
-        config.opt_out,
-        config.mask,
-        json.dumps(config.filters),
-        phrases,
+def _phase(run: Run, place: Workplace, name: str, work: Any, over: Sequence[Any]) -> Iterator[Any]:
+    with _watch(run, name, len(over)) as advance:
+        yield from place.phase(name, work, over, advance)
+
+
+@contextmanager
+def _watch(run: Run, what: str, tasks: int) -> Iterator[Any]:
+    with run.progress(f"curate {what}", total=tasks, unit="tasks") as bar:
+        yield bar.advance
+
+
+# -- what is to be done ---------------------------------------------------------------------------------------------
+
+
+def _engine(config: Curate, tasks: int) -> Engine:
+    if config.engine == "ray":
+        return Ray(config.workers)
+    return Local(config.workers or max(1, min(os.cpu_count() or 1, tasks)))
+
+
+def _ways(table: Mapping[str, Mapping[str, Any]]) -> list[Way]:
+    for name in table:
+        if name not in WAYS:
+            raise UsageError(f'dedup: there is no way "{name}"', hint=f"there are: {', '.join(WAYS)}")
+    return [WAYS[name](**checked(f"dedup {name}", WAYS[name], options)) for name, options in table.items()]
+
+
+def _plan(config: Curate, run: Run, place: Workplace, listed: Sequence[Piece], buckets: int) -> Plan:
+    largest = int(config.page_megabytes * 2**20)
+    return Plan(
+        folder=place.folder,
+        buckets=buckets,
+        seed=config.seed,
+        sources=json.dumps(config.sources),
+        largest_body=largest,
+        main_content=config.main_content,
+        skip=config.skip,
+        opt_out=config.opt_out,
+        robots=_site_files(config, run, place, listed, largest),
+        agents=read_agents(config.agents) if config.agents else tuple(AGENTS),
+        takedown=config.takedown,
+        licenses=config.licenses,
+        domains=config.domains,
+        clean=json.dumps(config.clean),
+        mask=config.mask,
+        tag=config.tag,
+        filters=json.dumps(config.filters),
+        classifiers=json.dumps({name: str(run.inputs("classifiers")[name].folder()) for name in config.classifiers}),
+        blocklist=config.blocklist,
+        decontaminate=_evaluation_sets(run, place),
     )
 
 
-# -- one page by itself ---------------------------------------------------------------------------------------------
-
-Named = tuple[str, Page | Document | Malformed]
-Judged = tuple[Document, str | None] | Malformed
-
-
-def judge(rules: Rules, batch: list[Named]) -> list[Judged]:
-    """Extract, mask and filter pages; the first rule that objects gives the reason."""
-    return [thing if isinstance(thing, Malformed) else _judge(rules, name, thing) for name, thing in batch]
-
-
-def _judge(rules: Rules, name: str, thing: Page | Document) -> tuple[Document, str | None]:
-    document, reason = _document(rules, name, thing)
-    if not document.text:
-        return document, reason or "no_text: nothing is left after extraction"
-    document.text, counts = mask(document.text, kinds=rules.mask)
-    if counts:
-        document.metadata["masked"] = " ".join(f"{kind}={counts[kind]}" for kind in sorted(counts))
-    document.metadata["language"] = detect_fast(document.text)[0]
-    objections = (check(document) for check in _filters(rules.filters, rules.phrases))
-    return document, reason or next((objection for objection in objections if objection), None)
+def _site_files(config: Curate, run: Run, place: Workplace, listed: Sequence[Piece], largest: int) -> Path | None:
+    """What sites say of themselves in the archive, gathered before any page is judged."""
+    if not config.robots:
+        return None
+    found = list(_phase(run, place, "robots.txt", partial(site_files, largest_body=largest), listed))
+    path = place.folder / "sites.json"
+    path.write_bytes(orjson.dumps([row for rows in found for row in rows]))
+    return path
 
 
-def _document(rules: Rules, name: str, thing: Page | Document) -> tuple[Document, str | None]:
-    if isinstance(thing, Document):
-        thing.source = source_of(thing.url, name, rules.sources) if rules.sources else thing.source
-        return thing, None
-    source = source_of(thing.url, name, rules.sources)
-    document, reason = page_document(
-        thing, source=source, main_content=rules.main_content, skip=rules.skip, honour=rules.opt_out
-    )
-    return document, "content_type: robots.txt" if thing.url.endswith("/robots.txt") else reason
+def _evaluation_sets(run: Run, place: Workplace) -> Path | None:
+    sets = run.inputs("decontaminate")
+    if not sets:
+        return None
+    Index.build({name: _texts(opened) for name, opened in sets.items()}).save(place.folder / "evaluation")
+    return place.folder / "evaluation"
 
 
-@lru_cache(maxsize=1)
-def _filters(filters: str, phrases: tuple[str, ...]) -> list[Filter]:
-    listed: list[Filter] = [partial(blocklist, phrases=phrases)] if phrases else []
-    return chosen(json.loads(filters)) + listed
+def _texts(opened: Input) -> Iterator[str]:
+    paths = [opened.path] if opened.path.is_file() else opened.files()
+    for path in paths:
+        if kind_of(path):
+            yield from read_texts(path)
 
 
-# -- reading --------------------------------------------------------------------------------------------------------
+def _last(config: Curate, run: Run, place: Workplace, corpus: Corpus) -> Last:
+    """The last step, with the mixture that the sizes of the sources allow."""
+    # In what survives a kill, since the folder of products is cleared when a run starts again.
+    last = Last(corpus, place.folder / "last", config.seed)
+    if not (config.mixture or config.epochs or config.caps):
+        return last
+    sizes: Counter[str] = Counter()
+    for bucket in _phase(run, place, "sizes", last.sizes, range(corpus.buckets)):
+        sizes.update(bucket)
+    caps = {source: 1e6 * megabytes for source, megabytes in config.caps.items()}
+    shares = mixture.shares(sizes, config.mixture, epochs=config.epochs, caps=caps)
+    run.result(epochs={source: round(share.epochs, 4) for source, share in sorted(shares.items())})
+    return replace(last, shares=shares)
 
 
-def _read(
-    config: Curate, rules: Rules, run: Run, files: list[tuple[str, Path]]
-) -> tuple[list[Document], list[Removed], list[Malformed], dict[str, str]]:
-    kept, removed, malformed, types = list[Document](), list[Removed](), list[Malformed](), dict[str, str]()
-    workers = config.workers or min(os.cpu_count() or 1, 1 + sum(path.stat().st_size for _, path in files) // A_WORKER)
-    things = _things(files, int(config.page_megabytes * 2**20))
-    manifest = run.input("crawl").manifest
-    with run.progress("curate", total=manifest.counts.get("pages") if manifest else None, unit="pages") as bar:
-        for name, judged in _in_order(partial(judge, rules), things, workers):
-            bar.advance()
-            if isinstance(judged, Malformed):
-                malformed.append(judged)
-                continue
-            document, reason = judged
-            types.setdefault(document.source, TYPES.get(kind_of(Path(name)), "JSON rows"))
-            if reason is None:
-                kept.append(document)
-            else:
-                removed.append(Removed(document, reason))
-    return kept, removed, malformed, types
+# -- the input ------------------------------------------------------------------------------------------------------
 
 
-def _files(run: Run) -> list[tuple[str, Path]]:
+def _files(run: Run) -> list[tuple[str, Place]]:
     """The files of a crawl: those in its folder, or those that it names, which must be what they were."""
     crawl = run.input("crawl")
     listed = crawl.files("sources.json")
@@ -239,245 +266,127 @@ def _files(run: Run) -> list[tuple[str, Path]]:
             raise EmptyInput(
                 f"{crawl.path} holds neither an archive nor a list of files", hint="give a run of `hornbook crawl`"
             )
-        return found
+        return list(found)
     return [_unchanged(row, crawl.path) for row in json.loads(listed[0].read_text())]
 
 
-def _unchanged(row: Mapping[str, Any], folder: Path) -> tuple[str, Path]:
-    path = Path(os.path.normpath(folder / row["path"]))
-    if not path.is_file():
+def _unchanged(row: Mapping[str, Any], folder: Path) -> tuple[str, Place]:
+    """A file as it was listed. What is elsewhere is only asked for its size: to hash it would be to fetch it twice."""
+    place: Place = row["path"] if is_remote(row["path"]) else Path(os.path.normpath(folder / row["path"]))
+    if isinstance(place, Path) and not place.is_file():
         raise InputError(
-            f"{path} is gone since it was listed",
+            f"{place} is gone since it was listed",
             hint="put it back, or remove the run that lists it and run `hornbook crawl` again",
         )
-    if path.stat().st_size != row["size"] or hash_file(path) != row["sha256"]:
-        raise Damaged(f"{path} is not what it was when it was listed", hint="run `hornbook crawl` again")
-    return row["name"], path
+    if size_of(place) != row["size"] or (isinstance(place, Path) and hash_file(place) != row["sha256"]):
+        raise Damaged(f"{place} is not what it was when it was listed", hint="run `hornbook crawl` again")
+    return row["name"], place
 
 
-def _things(files: list[tuple[str, Path]], largest: int) -> Iterator[Named]:
-    for name, path in files:
-        yield from ((name, thing) for thing in read_file(path, name=name, largest_body=largest))
+def _pieces(files: Sequence[tuple[str, Place]]) -> Iterator[Piece]:
+    number = 0
+    for name, place in files:
+        for start, end in pieces(place, megabytes=PIECE):
+            yield Piece(number, name, str(place), start, end)
+            number += 1
 
 
-def _in_order(
-    work: Callable[[list[Named]], list[Judged]], things: Iterator[Named], workers: int
-) -> Iterator[tuple[str, Judged]]:
-    """What `work` makes of each thing, in the things' order whatever the number of processes."""
-    batches = iter(lambda: list(islice(things, BATCH)), [])
-    if workers == 1:
-        for batch in batches:
-            yield from zip((name for name, _ in batch), work(batch), strict=True)
-        return
-    waiting: deque[tuple[list[Named], Future[list[Judged]]]] = deque()
-    # Not fork: the progress line is drawn by a thread.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
-        try:
-            for batch in batches:
-                with _deaf():
-                    waiting.append((batch, pool.submit(work, batch)))
-                while len(waiting) > 4 * workers:
-                    yield from _done(*waiting.popleft())
-            while waiting:
-                yield from _done(*waiting.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
+# -- what is made ---------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Processes that start meanwhile ignore Ctrl-C from their first instant: it is their parent that ends them."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _write(run: Run, folder: Path, seed: int, written: Iterable[Mapping[str, Any]]) -> Tally:
+    """Take the buckets' results as they come: tallies, clusters, and the sum that names the contents."""
+    tally, clusters, total = Tally(), list[dict[str, str]](), 0
+    for result in written:
+        tally.merge(Tally.from_json(result["tally"]))
+        clusters += [{"id": id, "survivor": survivor} for id, survivor in result["clusters"]]
+        total += int(result["sum"], 16)
+    write_rows(run.out / "clusters.parquet", clusters, CLUSTERS)
+    for path in sorted(folder.glob("*.parquet")):
+        _link(path, run.out / path.name)
+    run.contents(digest([seed, f"{total % 2**256:064x}"]))  # the documents, and the seed that orders them
+    return tally
+
+
+def _link(path: Path, to: Path) -> None:
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        os.link(path, to)
+    except OSError:  # not every file system has links
+        shutil.copyfile(path, to)
 
 
-def _end_with_parent() -> None:
-    """A killed parent tells its workers nothing, and they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    Thread(target=wait, daemon=True).start()
-
-
-def _done(batch: list[Named], future: Future[list[Judged]]) -> Iterator[tuple[str, Judged]]:
-    return zip((name for name, _ in batch), future.result(), strict=True)
+def _quarantine(run: Run, tally: Tally, folder: Path, listed: Sequence[Piece], rows: Sequence[int]) -> None:
+    """Write what could not be read, with the numbers that rows have in their whole files."""
+    before: Counter[str] = Counter()
+    with (run.out / "quarantine.jsonl").open("wb") as stream:
+        for piece, count in zip(listed, rows, strict=True):
+            for line in (folder / f"{piece.number:05}.jsonl").read_bytes().splitlines():
+                row = Malformed(**orjson.loads(line))
+                row = replace(row, row=row.row + before[piece.name])
+                tally.malformed(row)
+                stream.write(orjson.dumps(asdict(row)) + b"\n")
+            before[piece.name] += count
 
 
-# -- documents beside each other ------------------------------------------------------------------------------------
-
-Sifted = tuple[list[Document], list[Removed]]
-
-
-@dataclass
-class Deduplication:
-    """What deduplication found out besides the documents that it removed, and how its slower ways are watched."""
-
-    watch: Callable[[str, list[Document]], Iterable[Document]]
-    clusters: list[tuple[str, str]] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
-
-
-def _watched(run: Run, way: str, documents: list[Document]) -> Iterator[Document]:
-    with run.progress(f"curate {way}", total=len(documents), unit="documents") as bar:
-        for document in documents:
-            yield document
-            bar.advance()
-
-
-def _sift(check: Filter, documents: Iterable[Document]) -> Sifted:
-    kept, removed = list[Document](), list[Removed]()
-    for document in documents:
-        reason = check(document)
-        if reason is None:
-            kept.append(document)
-        else:
-            removed.append(Removed(document, reason))
-    return kept, removed
-
-
-def url(found: Deduplication, documents: list[Document]) -> Sifted:
-    """Keep the first document of each URL."""
-    return _sift(exact.same_url(), documents)
-
-
-def text(found: Deduplication, documents: list[Document]) -> Sifted:
-    """Keep the first document of each text."""
-    return _sift(exact.same_text(), documents)
-
-
-def line(
-    found: Deduplication,
-    documents: list[Document],
-    *,
-    times: Count = 3,
-    min_characters: int = 20,
-    min_left: float = 0.1,
-) -> Sifted:
-    """Drop longer lines after they were there `times` times, and documents of which less than `min_left` is left."""
-    lines = exact.Lines(times=times, min_characters=min_characters, dropped=found.dropped)
-
-    def check(document: Document) -> str | None:
-        left = lines(document.text)
-        if len(left) < min_left * len(document.text) or not left:
-            return (
-                f"duplicate_lines: {len(left):,} of {len(document.text):,} characters are new, less than {min_left:.0%}"
-            )
-        document.text = left
-        return None
-
-    return _sift(check, found.watch("line", documents))
-
-
-def near(
-    found: Deduplication,
-    documents: list[Document],
-    *,
-    words: Count = 5,
-    threshold: Probability = 0.8,
-    bands: Count = 14,
-    rows: Count = 8,
-) -> Sifted:
-    """Keep the first of documents that share `threshold` of their runs of `words` words."""
-    sets = (minhash.shingles(document.text, words=words) for document in found.watch("minhash", documents))
-    survivors = minhash.clusters(sets, threshold=threshold, bands=bands, rows=rows)
-    first = {document.id: documents[survivor].id for document, survivor in zip(documents, survivors, strict=True)}
-    sizes = Counter(first.values())
-    found.clusters += [(id, survivor) for id, survivor in first.items() if sizes[survivor] > 1]
-
-    def check(document: Document) -> str | None:
-        survivor = first[document.id]
-        return None if survivor == document.id else f"near_duplicate: at least {threshold:.0%} like {survivor}"
-
-    return _sift(check, documents)
-
-
-WAYS: dict[str, Callable[..., Sifted]] = {"url": url, "text": text, "line": line, "minhash": near}
-RULES = {"url": "duplicate_url", "text": "duplicate_text", "line": "duplicate_lines", "minhash": "near_duplicate"}
-
-
-def _dedup(table: Mapping[str, Mapping[str, Any]]) -> list[Callable[[Deduplication, list[Document]], Sifted]]:
-    ways = list[Callable[[Deduplication, list[Document]], Sifted]]()
-    for name, options in table.items():
-        if name not in WAYS:
-            raise UsageError(f'dedup: there is no way "{name}"', hint=f"there are: {', '.join(WAYS)}")
-        fitting = checked(f"dedup {name}", WAYS[name], options)
-        check_numbers(WAYS[name], fitting, inside=f"dedup.{name}.")
-        ways.append(partial(WAYS[name], **fitting))
-    return ways
-
-
-def _mix(config: Curate, documents: list[Document]) -> Sifted:
-    sizes: Counter[str] = Counter()
-    for document in documents:
-        sizes[document.source] += len(document.text.encode())
-    share = mixture.fractions(sizes, config.mixture) if documents else {}
-
-    def check(document: Document) -> str | None:
-        fraction = share[document.source]
-        inside = mixture.kept(document.id, fraction=fraction, seed=config.seed)
-        return None if inside else f"mixture: {fraction:.1%} of {document.source} is kept"
-
-    return _sift(check, documents)
-
-
-# -- telling --------------------------------------------------------------------------------------------------------
-
-
-def _write(
-    run: Run, kept: list[Document], removed: list[Removed], malformed: list[Malformed], found: Deduplication
+def _tell(
+    config: Curate,
+    plan: Plan,
+    run: Run,
+    tally: Tally,
+    sizes: Sequence[int],
+    audited: Mapping[str, Any],
+    names: Sequence[str],
 ) -> None:
-    write_documents(run.out / "documents.parquet", kept)
-    write_rows(run.out / "removed.parquet", map(_removed_row, removed), REMOVED)
-    write_rows(
-        run.out / "clusters.parquet", ({"id": id, "survivor": survivor} for id, survivor in found.clusters), CLUSTERS
+    order = [*config.filters, "blocklist", "contaminated", "duplicate_id", *(WAYS[name].rule for name in config.dedup)]
+    made = card(
+        tally,
+        order=[*order, "mixture"],
+        clusters=Counter(sizes),
+        audits=audited,
+        contamination=Index.load(plan.decontaminate).tasks if plan.decontaminate else None,
     )
-    rows = [orjson.dumps(dataclasses.asdict(row)) + b"\n" for row in malformed]
-    (run.out / "quarantine.jsonl").write_bytes(b"".join(rows))
+    made["eu_summary"] = disclosure(tally, made, crawlers=_crawlers(run), reservations=OPT_OUTS, illegal=UNLAWFUL)
+    described = croissant(made, _parquet(run.out), name=run.name, description="A corpus curated by Hornbook.")
+    for name, value in (("card", made), ("croissant", described)):
+        (run.out / f"{name}.json").write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+    removed = {rule: entry["documents"] for rule, entry in made["removed"].items()}
+    documents, malformed = tally.kept.total(), tally.unread.total()
+    if not documents:
+        listed = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise EmptyInput(f"nothing is left of {run.input('crawl').name} ({listed})", hint=_blame(tally, removed))
+    run.count(documents=documents, removed=sum(removed.values()), malformed=malformed)
+    run.count(bytes=tally.kept.total(1), words=tally.kept.total(2))
+    run.result(table=made["table"], removed=removed, steps=made["steps"])
+    told = ", ".join(f"{rule} {count:,}" for rule, count in list(removed.items())[:4])
+    size = f"{tally.kept.total(1) / 1e6:.1f} MB"
+    run.say(f"{documents:,} documents kept ({size}), {sum(removed.values()):,} removed" + (f": {told}" if told else ""))
+    for warning in made["warnings"]:
+        run.say(f"warning: {warning}")
+    if malformed:
+        run.say(f"{malformed:,} malformed, in quarantine.jsonl; the first: {_place(tally)}")
 
 
-def _removed_row(one: Removed) -> dict[str, str]:
-    document = one.document
-    return {
-        "rule": one.rule,
-        "reason": one.reason,
-        **{name: getattr(document, name) for name in ("id", "url", "source", "text")},
-    }
+def _crawlers(run: Run) -> list[str]:
+    """The name under which our crawler was known, where the input is a crawl of ours."""
+    path = run.input("crawl").path / "config.toml"
+    crawled = run.input("crawl").files("*.warc.gz") and path.exists()
+    return [tomllib.loads(path.read_text())["crawl"]["agent"]] if crawled else []
 
 
-def _blame(removed: list[Removed], malformed: list[Malformed]) -> str:
-    rules = Counter(one.rule for one in removed).most_common(5)
-    told = [f"{rule} removed {count:,}" for rule, count in rules]
-    told += [f"{len(malformed):,} were malformed, the first: {_place(malformed[0])}"] if malformed else []
+def _parquet(folder: Path) -> list[File]:
+    paths = sorted(folder.glob("documents-*.parquet"))
+    return [File(path.name, path.stat().st_size, hash_file(path), pq.read_metadata(path).num_rows) for path in paths]
+
+
+def _blame(tally: Tally, removed: Mapping[str, int]) -> str:
+    told = [f"{rule} removed {count:,}" for rule, count in list(removed.items())[:5]]
+    malformed = tally.unread.total()
+    told += [f"{malformed:,} malformed, the first: {_place(tally)}"] if malformed else []
     return "; ".join(told) or "the input holds no page and no row"
 
 
-def _tell(run: Run, made: dict[str, Any], removed: list[Removed], malformed: list[Malformed]) -> None:
-    made["malformed"] = [dataclasses.asdict(row) for row in malformed[:20]]
-    (run.out / "card.json").write_bytes(orjson.dumps(made, option=orjson.OPT_INDENT_2) + b"\n")
-    documents, size, words = (sum(row[key] for row in made["table"]) for key in ("documents", "bytes", "tokens"))
-    run.count(documents=documents, removed=len(removed), malformed=len(malformed), bytes=size, words=words)
-    run.result(
-        table=made["table"],
-        removed={rule: entry["documents"] for rule, entry in made["removed"].items()},
-        steps=made["steps"],
-    )
-    told = ", ".join(f"{rule} {count:,}" for rule, count in Counter(one.rule for one in removed).most_common(4))
-    run.say(
-        f"{documents:,} documents kept ({size / 1e6:.1f} MB), {len(removed):,} removed" + (f": {told}" if told else "")
-    )
-    if malformed:
-        run.say(f"{len(malformed):,} malformed, in quarantine.jsonl; the first: {_place(malformed[0])}")
-
-
-def _place(one: Malformed) -> str:
-    """Where something malformed is, and what is wrong with it."""
-    what = "record" if kind_of(Path(one.file)) in (".warc", ".wet") else "row"
-    return f"{one.file} {what} {one.row}: {one.reason}"
+def _place(tally: Tally) -> str:
+    """Where the first malformed thing is, and what is wrong with it."""
+    one = tally.unread_rows[0]
+    what = "record" if kind_of(Path(one["file"])) in (".warc", ".wet", ".arc") else "row"
+    return f"{one['file']} {what} {one['row']}: {one['reason']}"

@@ -82,7 +82,7 @@ def _check_tokens(tokens: Input, corpus: Input) -> None:
 
 
 def _documents(config: Instruct, run: Run) -> Iterator[Document]:
-    for path in run.input("corpus").files("documents.parquet"):
+    for path in run.input("corpus").files("documents*.parquet"):
         yield from read_documents(path)
 
 

@@ -45,7 +45,7 @@ class Tokenize:
 
 
 def tokenize(config: Tokenize, run: Run) -> None:
-    documents = [d for path in run.input("corpus").files("documents.parquet") for d in read_documents(path)]
+    documents = [d for path in run.input("corpus").files("documents*.parquet") for d in read_documents(path)]
     if not documents:
         raise EmptyInput(f"{run.input('corpus').path} holds no documents")
     valid = {d.id for d in documents if held_out(d.id, fraction=config.held_out, seed=config.seed)}

@@ -1,92 +1,184 @@
-"""Exact duplicates: of URLs, of texts, and of lines that many documents share."""
+"""Exact duplicates: keys of ids, URLs, texts, and of the lines and paragraphs that many documents share.
+
+Boilerplate (navigation, inherited methods, licence headers) is what pages share line by line; CCNet (Wenzek et al.
+2020, arXiv 1911.00359) drops it so.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from functools import cache
 
-from hornbook.text.document import Document
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from hornbook.text.urls import normal_form
+from hornbook.text.word_hashes import (
+    BREAK,
+    CODES,
+    MULTIPLIER,
+    ONE,
+    ZERO,
+    Bytes,
+    Hashes,
+    Offsets,
+    Table,
+    decoded,
+    encoded,
+    meaning,
+    mixed,
+    spacing,
+)
+
+OTHER = np.uint64(0xC2B2AE3D27D4EB4F)
+"""The multiplier of the second half of a key, xxHash's; an odd number is all that it has to be."""
+
+
+def digest(text: str) -> bytes:
+    """16 bytes that are equal for equal texts."""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def url_key(url: str) -> bytes:
+    """16 bytes that are equal for URLs of one normal form."""
+    return digest(normal_form(url))
+
+
+# -- whole texts ----------------------------------------------------------------------------------------------------
 
 
 def fingerprint(text: str) -> bytes:
     """16 bytes that are equal for texts that differ in nothing but case, white space and Unicode form."""
-    plain = " ".join(unicodedata.normalize("NFC", text).casefold().split())
-    return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=16).digest()
+    data = encoded(text)
+    plain = np.empty(len(data), np.uint8)
+    size = _plain(data, _lasting(), spacing(), plain)
+    if size >= 0:
+        return hashlib.blake2b(plain[:size].data, digest_size=16).digest()
+    return digest(" ".join(unicodedata.normalize("NFC", text).casefold().split()))
 
 
-def url_key(url: str) -> bytes:
-    """16 bytes that are equal for URLs that differ in nothing but http or https, `www.` and a final slash."""
-    plain = re.sub(r"^https?://(www\.)?", "", url, flags=re.IGNORECASE).rstrip("/")
-    return hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=16).digest()
+@cache
+def _lasting() -> NDArray[np.bool_]:
+    """Whether a character stays as it is, whatever its neighbours are, when case and Unicode form are made plain.
 
-
-@dataclass
-class Seen:
-    """Remembers who was first: a filter over documents in their order. A document whose `key` is None stays."""
-
-    rule: str
-    what: str
-    key: Callable[[Document], bytes | None]
-    first: dict[bytes, str] = field(default_factory=dict)
-
-    def __call__(self, document: Document) -> str | None:
-        key = self.key(document)
-        survivor = self.first.setdefault(key, document.id) if key is not None else document.id
-        return None if survivor == document.id else f"{self.rule}: same {self.what} as {survivor}"
-
-
-def same_id() -> Callable[[Document], str | None]:
-    """A filter that keeps the first document of each id; ids name documents, so this is not an option."""
-    seen: set[str] = set()
-
-    def check(document: Document) -> str | None:
-        if document.id in seen:
-            return f"duplicate_id: {document.id} was there before"
-        seen.add(document.id)
-        return None
-
-    return check
-
-
-def same_url() -> Seen:
-    """A filter that keeps the first document of each URL; documents without one all stay."""
-    return Seen("duplicate_url", "URL", lambda document: url_key(document.url) if document.url else None)
-
-
-def same_text() -> Seen:
-    """A filter that keeps the first document of each text."""
-    return Seen("duplicate_text", "text", lambda document: fingerprint(document.text))
-
-
-@dataclass
-class Lines:
-    """Drops lines that were there `times` times already, in earlier documents or in this one, in the documents' order.
-
-    Boilerplate (navigation, inherited methods, licence headers) is what pages share line by line; CCNet (Wenzek et al.
-    2020, arXiv 1911.00359) drops it so. Shorter lines than `min_characters` stay, since structure is made of them.
+    A to Z are taken for such, since the kernel looks after them. Characters above U+10000 all count as others.
     """
+    table = np.zeros(CODES + 1, np.bool_)
+    decompositions = (unicodedata.decomposition(chr(code)) for code in range(0xC0, 0x10000))
+    seconds = {parts.partition(" ")[2] for parts in decompositions if not parts.startswith("<")}
+    for code in (*range(0x1100), *range(0x1200, 0xAC00)):  # without Hangul, which is composed by a rule
+        character = chr(code)
+        stays = character == unicodedata.normalize("NFC", character).casefold()
+        composed = unicodedata.combining(character) or f"{code:04X}" in seconds
+        table[code] = code < 128 or (stays and not composed)
+    table.setflags(write=False)
+    return table
 
-    times: int = 3
-    min_characters: int = 20
-    counts: Counter[bytes] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
 
-    def __call__(self, text: str) -> str:
-        """The text without those lines; empty lines that then follow each other become one."""
-        kept: list[str] = []
-        for line in text.split("\n"):
-            plain = line.strip()
-            if len(plain) >= self.min_characters and self._again(plain):
-                self.dropped[plain] += 1
-            elif plain or (kept and kept[-1]):
-                kept.append(line)
-        return "\n".join(kept).strip("\n")
+@njit(cache=True, nogil=True)
+def _plain(text: Bytes, lasting: NDArray[np.bool_], spaces: Table, plain: Bytes) -> np.int64:
+    """Fill in the text with a to z for A to Z and single spaces; returns its size, -1 for one of other characters."""
+    size, at, spaced = ZERO, ZERO, True
+    while at < np.uint64(len(text)):
+        byte, width = text[at], ONE
+        space = spaces[byte] == BREAK
+        if byte > 127:
+            code, width = decoded(text, at)
+            space = meaning(code, spaces) == BREAK
+            if not (space or lasting[min(code, np.uint32(CODES))]):
+                return np.int64(-1)
+            for more in range(np.uint64(0 if space else width - ONE)):
+                plain[size] = text[at + np.uint64(more)]
+                size += ONE
+            byte = text[at + width - ONE]
+        small = byte | np.uint8(32) if 65 <= byte <= 90 else byte
+        plain[size] = np.uint8(32) if space else small
+        size += np.uint64(not (space and spaced))
+        at, spaced = at + width, space
+    return np.int64(size - np.uint64(spaced and size > ZERO))
 
-    def _again(self, plain: str) -> bool:
-        key = hashlib.blake2b(plain.encode("utf-8", "replace"), digest_size=12).digest()
-        self.counts[key] += 1
-        return self.counts[key] > self.times
+
+# -- lines and paragraphs -------------------------------------------------------------------------------------------
+
+
+def piece_keys(text: str, min_characters: int, paragraphs: bool = False) -> Hashes:
+    """A key [pieces, 2] of each line of a text, or of each paragraph; 0 for one shorter than `min_characters`.
+
+    White space around a piece makes no difference. Lines of white space divide paragraphs, and have no key themselves.
+    """
+    data, lines = encoded(text), text.count("\n") + 1
+    starts, ends = np.empty(lines, np.uint32), np.empty(lines, np.uint32)
+    before, after = np.empty(lines, np.uint32), np.empty(lines, np.uint32)
+    _find_lines(data, spacing(), starts, ends, before, after)
+    if paragraphs:
+        filled = np.concatenate([[False], ends > starts, [False]])
+        first, last = filled[1:-1] & ~filled[:-2], filled[1:-1] & ~filled[2:]
+        starts, ends, before, after = starts[first], ends[last], before[first], after[last]
+    keys = np.zeros((len(starts), 2), np.uint64)
+    long = (after - before >= min_characters) & (ends > starts)
+    _hash_spans(data, starts, ends, long, keys)
+    return keys
+
+
+def drop_pieces(text: str, units: Collection[int], paragraphs: bool = False) -> tuple[str, list[str]]:
+    """A text without some of its lines or paragraphs, by their places in `piece_keys`, and what was dropped.
+
+    Lines of white space that then follow each other become one.
+    """
+    going, dropped, kept = set(map(int, units)), dict[int, list[str]](), list[str]()
+    for unit, line in _numbered(text, paragraphs):
+        if unit in going:
+            dropped.setdefault(unit, []).append(line)
+        elif line.strip() or (kept and kept[-1].strip()):
+            kept.append(line)
+    return "\n".join(kept).strip("\n"), ["\n".join(lines).strip() for lines in dropped.values()]
+
+
+def _numbered(text: str, paragraphs: bool) -> Iterator[tuple[int, str]]:
+    """Each line with the number of its piece, -1 for a line between paragraphs."""
+    number, inside = -1, False
+    for line in text.split("\n"):
+        filled = bool(line.strip()) or not paragraphs
+        number += filled and not (paragraphs and inside)
+        inside = filled
+        yield number if filled else -1, line
+
+
+@njit(cache=True, nogil=True)
+def _find_lines(text: Bytes, spaces: Table, starts: Offsets, ends: Offsets, before: Offsets, after: Offsets) -> None:
+    """Fill in of each line where it starts and ends without white space around it, in bytes and in characters."""
+    line, at, characters = ZERO, ZERO, ZERO
+    start, end, first, last, blank = ZERO, ZERO, ZERO, ZERO, True
+    while at < np.uint64(len(text)):
+        letter, width = spaces[text[at]], ONE
+        if text[at] > 127:
+            code, width = decoded(text, at)
+            letter = meaning(code, spaces)
+        if text[at] == 10:
+            starts[line], ends[line], before[line], after[line] = start, end, first, last
+            line, start, end, first, last, blank = line + ONE, at, at, characters, characters, True
+        filled = letter != BREAK
+        start, first = (at, characters) if filled & blank else (start, first)
+        end, last = (at + width, characters + ONE) if filled else (end, last)
+        at, characters, blank = at + width, characters + ONE, blank & (not filled)
+    starts[line], ends[line], before[line], after[line] = start, end, first, last
+
+
+@njit(cache=True, nogil=True)
+def _hash_spans(text: Bytes, starts: Offsets, ends: Offsets, wanted: NDArray[np.bool_], keys: Hashes) -> None:
+    """Fill in a key of 128 bits, never 0, of each span of bytes that is wanted; eight bytes are one step."""
+    for span in range(len(starts)):
+        if not wanted[span]:
+            continue
+        at, end = np.uint64(starts[span]), np.uint64(ends[span])
+        high, low = end - at, end - at
+        while at < end:
+            step = ZERO
+            for place in range(min(np.uint64(8), end - at)):
+                step |= np.uint64(text[at + np.uint64(place)]) << np.uint64(8 * place)
+            high, low = (high ^ step) * MULTIPLIER, (low + step) * OTHER
+            high, low, at = high ^ high >> np.uint64(29), low ^ low >> np.uint64(31), at + np.uint64(8)
+        keys[span, 0], keys[span, 1] = mixed(high), mixed(low) | ONE

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import numpy as np
-from numpy.typing import NDArray
-from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
-from resiliparse.parse.html import HTMLTree, traverse_dom
+from resiliparse.parse.html import HTMLTree
 
+from hornbook.text.blocks import DEEPEST, attributes_and_level, walk
+from hornbook.text.charset import decode
 from hornbook.text.consent import opt_out
-from hornbook.text.document import Document, Malformed, document_id, kind_of, read_rows, stem
-from hornbook.text.warc import LARGEST_BODY, Page, read_archive
-
-DEEPEST = 512
-"""Elements within elements: browsers stop at 512, and the time of main-content extraction grows with its square."""
+from hornbook.text.content import main_text, whole_text
+from hornbook.text.described import described
+from hornbook.text.document import Document, document_id
+from hornbook.text.files import stem
+from hornbook.text.licences import licence_of
+from hornbook.text.warc import Page
 
 MOST_ATTRIBUTES = 1000
-LONG_TAG = re.compile(r"<[^<>]{10000,}")
+DEEP = f"html_depth: more than {DEEPEST:,} elements within each other"
 HTML = ("text/html", "application/xhtml+xml")
 TEXT = ("text/plain", "text/markdown")
-UNNESTED = ("br>", "br ", "br/", "hr>", "hr ", "hr/", "img", "inp", "met", "lin", "li>", "li ", "p> ", "p  ")
-"""Beginnings of elements that end by themselves, so that counting them would find depth where there is none."""
+
+
+class TooDeep(ValueError):
+    """Elements within elements beyond DEEPEST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +39,14 @@ class Extract:
     title: str
     language: str
     license: str
+    date: str
+    """When it was published, as it says: YYYY-MM-DD, maybe with a time."""
+    canonical: str
     meta: dict[str, str]
 
 
-def read_file(path: Path, *, name: str = "", largest_body: int = LARGEST_BODY) -> Iterator[Page | Document | Malformed]:
-    """Read a file of any kind that `document.find_files` finds: pages of an archive, documents of the others."""
-    if kind_of(path) in (".warc", ".wet"):
-        return read_archive(path, name=name, largest_body=largest_body)
-    return read_rows(path, name=name)
-
-
 def page_document(
-    page: Page, *, source: str, main_content: bool, skip: tuple[str, ...], honour: bool
+    page: Page, *, source: str, main_content: bool, skip: tuple[str, ...], honour: bool, tdm_file: str = ""
 ) -> tuple[Document, str | None]:
     """The document of a page, and why it is removed at once, if it is: no success, no text, or opted out.
 
@@ -57,6 +54,7 @@ def page_document(
         main_content: leave navigation, footers and the like out.
         skip: CSS selectors of elements to leave out.
         honour: remove pages that opt out of being learned from.
+        tdm_file: what the site's tdmrep.json says of the page (see `consent.opt_out`).
     """
     document = Document(document_id(page.url, page.body), "", source, page.url, page.date, {"record": page.record_id})
     if "warc-truncated" in page.headers:
@@ -69,43 +67,54 @@ def page_document(
     html = _decode(page)
     if page.kind == "conversion" or kind in TEXT:
         document.text = tidy(html)
-        return document, opt_out(page.headers, {}) if honour else None
+        return document, opt_out(page.headers, {}, tdm_file=tdm_file) if honour else None
     if reason := bomb(html):
         return document, reason
-    found = extract_html(html, main_content=main_content, skip=skip)
+    try:
+        found = extract_html(html, main_content=main_content, skip=skip)
+    except TooDeep:
+        return document, DEEP
     document.text = found.text
-    described = {"title": found.title, "declared_language": found.language, "license": found.license}
-    document.metadata |= {key: value for key, value in described.items() if value}
-    return document, opt_out(page.headers, found.meta) if honour else None
+    document.metadata |= {key: value for key, value in _metadata(found, html).items() if value}
+    return document, opt_out(page.headers, found.meta, tdm_file=tdm_file) if honour else None
+
+
+def _metadata(found: Extract, html: str) -> dict[str, str]:
+    return {
+        "title": found.title,
+        "declared_language": found.language,
+        "license": licence_of(links=[found.license] if found.license else [], meta=found.meta, html=html),
+        "published": found.date,
+        "canonical": found.canonical,
+    }
+
+
+def _decode(page: Page) -> str:
+    if page.kind == "conversion":
+        return page.body.decode("utf-8", errors="replace")
+    return decode(page.body, page.headers.get("content-type", ""))
 
 
 def extract_html(html: str, *, main_content: bool, skip: tuple[str, ...] = ()) -> Extract:
-    """Take a page's text and what it says of itself out of its HTML."""
+    """Take a page's text and what it says of itself out of its HTML.
+
+    Args:
+        skip: CSS selectors of elements to leave out.
+
+    Raises:
+        TooDeep: Elements nest deeper than `DEEPEST`.
+    """
     tree = HTMLTree.parse(html)
-    text = extract_plain_text(
-        tree,
-        preserve_formatting=True,
-        main_content=main_content,
-        list_bullets=False,
-        alt_texts=False,
-        skip_elements=list(skip),
-    )
-    licences, languages = _attributes(tree, '[rel~="license"]', "href"), _attributes(tree, "html[lang]", "lang")
-    return Extract(
-        tidy(text),
-        " ".join((tree.title or "").split()),
-        languages[0].lower() if languages else "",
-        licences[0] if licences else "",
-        _meta(tree),
-    )
-
-
-def _meta(tree: HTMLTree) -> dict[str, str]:
-    found: dict[str, str] = {}
-    names, contents = (_attributes(tree, "meta[name][content]", key) for key in ("name", "content"))
-    for name, content in zip(map(str.lower, names), contents, strict=True):
-        found[name] = f"{found[name]}, {content}" if name in found else content
-    return found
+    if skip and tree.document:
+        for element in tree.document.query_selector_all(", ".join(skip))[:]:
+            element.decompose()
+    serialized = tree.document.html if tree.document else ""
+    if not (page := walk(serialized)):
+        raise TooDeep
+    said = described(page.said, serialized)
+    text = main_text(page) if main_content else whole_text(page)
+    title = " ".join((tree.title or "").split())
+    return Extract(_tidied(text), title, said.language, said.license, said.date, said.canonical, said.meta)
 
 
 def _attributes(tree: HTMLTree, selector: str, name: str) -> list[str]:
@@ -115,13 +124,9 @@ def _attributes(tree: HTMLTree, selector: str, name: str) -> list[str]:
     return [(element.getattr(name) or "").strip() for element in elements]
 
 
-def _decode(page: Page) -> str:
-    if page.kind == "conversion":
-        return page.body.decode("utf-8", errors="replace")
-    declared = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", page.headers.get("content-type", ""), re.IGNORECASE)
-    encoding = map_encoding_to_html5(declared[1], fallback_utf8=False) if declared else None
-    encoding = encoding or detect_encoding(page.body, from_html_meta=True) or "utf-8"
-    return bytes_to_str(page.body, encoding, errors="replace")
+def _tidied(text: str) -> str:
+    """What `tidy` makes of text whose spaces are plain and single outside of preformatted text."""
+    return tidy(text) if any(odd in text for odd in ("  ", " \n", "\t", "\n\n\n")) else text.strip("\n")
 
 
 def tidy(text: str) -> str:
@@ -134,49 +139,11 @@ def tidy(text: str) -> str:
 
 
 def bomb(html: str) -> str | None:
-    """Why a page would take more time than pages do, if it would."""
-    if any(len(tag[0].split()) > MOST_ATTRIBUTES for tag in LONG_TAG.finditer(html)):
+    """Why a page would take more time to parse than pages do, if it would."""
+    most, level = attributes_and_level(np.frombuffer(html.encode("utf-8", "replace"), np.uint8))
+    if most > MOST_ATTRIBUTES:
         return f"html_attributes: more than {MOST_ATTRIBUTES:,} in one element"
-    if _nesting(html) > DEEPEST and _depth(html) > DEEPEST:
-        return f"html_depth: more than {DEEPEST:,} elements within each other"
-    return None
-
-
-def _nesting(html: str) -> int:
-    """How deep elements nest, from above: an element that is never closed counts to the end. O(n), vectorized."""
-    text = np.frombuffer(html.encode("utf-8", "replace") + b"    ", np.uint8)
-    at = np.flatnonzero(text[:-4] == ord("<"))
-    closing = text[at + 1] == ord("/")
-    first = at + 1 + closing
-    code = _code(text, first)
-    letter = (text[first] | 0x20) - ord("a") < 26
-    counted = letter & ~np.isin(code, _CODES)
-    level = np.cumsum(np.where(counted, np.where(closing, -1, 1), 0))
-    # From the lowest level before it, so that closing what was never opened hides nothing.
-    return int((level - np.minimum.accumulate(np.minimum(level, 0))).max(initial=0))
-
-
-def _code(text: NDArray[np.uint8], at: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Three lower-case letters as one number."""
-    lower = np.where((text >= ord("A")) & (text <= ord("Z")), text | 0x20, text).astype(np.uint64)
-    first, second, third = (lower[np.minimum(at + step, len(text) - 1)] for step in range(3))
-    coded: NDArray[np.uint64] = first << np.uint64(16) | second << np.uint64(8) | third
-    return coded
-
-
-_CODES = np.array([int.from_bytes(name.encode(), "big") for name in UNNESTED], np.uint64)
-
-
-def _depth(html: str) -> int:
-    deepest = 0
-
-    def see(context: object) -> None:
-        nonlocal deepest
-        deepest = max(deepest, getattr(context, "depth", 0))
-
-    if body := HTMLTree.parse(html).body:
-        traverse_dom(body, see, elements_only=True)
-    return deepest
+    return DEEP if level > DEEPEST else None
 
 
 def source_of(url: str, name: str, sources: Mapping[str, str]) -> str:
@@ -204,7 +171,8 @@ def links(page: Page) -> list[str]:
     if bomb(html):
         return []
     tree = HTMLTree.parse(html)
-    if "nofollow" in _meta(tree).get("robots", "").lower():
+    robots = zip(*(_attributes(tree, "meta[name][content]", key) for key in ("name", "content")), strict=True)
+    if any(name.lower() == "robots" and "nofollow" in content.lower() for name, content in robots):
         return []
     bases = _absolute(page.url, _attributes(tree, "base[href]", "href")[:1])
     return _absolute(bases[0] if bases else page.url, _attributes(tree, "a[href]", "href"))

@@ -1,179 +1,53 @@
-"""Quality rules. Each is a filter: `(document, *, options) -> reason | None`, and its reason begins with its name.
+"""The filters that a recipe can name, and a table of them made ready.
 
-Sources: Gopher (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1 and table A1) and C4 (Raffel et al. 2020,
-arXiv 1910.10683, section 2.2). Words are what stands between white space.
+A filter gives the reason against a document, which begins with the filter's name, or None. Most ask for `Statistics`,
+which are counted once for a batch of documents whatever the number of filters; the others for the document itself.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from resiliparse.parse.lang import detect_fast
-
 from hornbook.errors import UsageError
+from hornbook.text.abuse import abuse
+from hornbook.text.c4 import (
+    c4_curly_bracket,
+    c4_javascript,
+    c4_lorem_ipsum,
+    c4_policy,
+    c4_sentences,
+    c4_terminal_punctuation,
+)
+from hornbook.text.counts import Statistics
 from hornbook.text.document import Document
+from hornbook.text.fineweb import (
+    fineweb_duplicate_lines,
+    fineweb_line_punctuation,
+    fineweb_new_lines,
+    fineweb_short_lines,
+)
+from hornbook.text.gopher import (
+    gopher_alphabetic,
+    gopher_bullets,
+    gopher_ellipses,
+    gopher_length,
+    gopher_repeated_lines,
+    gopher_repeated_ngrams,
+    gopher_repeated_paragraphs,
+    gopher_stop_words,
+    gopher_symbols,
+    gopher_top_ngrams,
+    gopher_word_length,
+)
+from hornbook.text.language import language
+from hornbook.text.privacy import personal_data
+from hornbook.text.statistics import statistics
 
 Filter = Callable[[Document], str | None]
-
-STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-ELLIPSES = ("...", "…")
-BULLETS = ("•", "‣", "▶", "●", "◦", "■", "□", "▪", "▫", "\u2013", "*", "-")
-TERMINAL = (".", "?", "!", '"', "”", "'", "\u2019")
-
-
-@lru_cache(maxsize=1)
-def words(text: str) -> list[str]:
-    """The words of a text; several rules ask for those of the same text in turn."""
-    return text.split()
-
-
-@lru_cache(maxsize=1)
-def lines(text: str) -> list[str]:
-    """The lines of a text that hold more than white space, without the white space around them."""
-    return [line for line in map(str.strip, text.split("\n")) if line]
-
-
-def language(document: Document, *, languages: tuple[str, ...] = ("en",), cutoff: int = 1200) -> str | None:
-    """One of `languages` (ISO 639-1), as resiliparse's detect_fast finds it with a rank of at most `cutoff`."""
-    found, rank = detect_fast(document.text, cutoff=cutoff)
-    return None if found in languages else f"language: {found} (rank {rank}), not {' or '.join(languages)}"
-
-
-def gopher_length(document: Document, *, min_words: int = 50, max_words: int = 100_000) -> str | None:
-    """Between `min_words` and `max_words` words."""
-    count = len(words(document.text))
-    if count < min_words:
-        return f"gopher_length: {count:,} words, fewer than {min_words:,}"
-    return f"gopher_length: {count:,} words, more than {max_words:,}" if count > max_words else None
-
-
-def gopher_word_length(document: Document, *, min_mean: float = 3.0, max_mean: float = 10.0) -> str | None:
-    """A mean word length between `min_mean` and `max_mean` characters."""
-    found = words(document.text)
-    mean = sum(map(len, found)) / len(found) if found else 0.0
-    if min_mean <= mean <= max_mean:
-        return None
-    return f"gopher_word_length: {mean:.1f} characters a word, not {min_mean:g} to {max_mean:g}"
-
-
-def gopher_symbols(document: Document, *, max_ratio: float = 0.1) -> str | None:
-    """At most `max_ratio` number signs, and as many ellipses, per word."""
-    count = len(words(document.text)) or 1
-    for name, symbols in (("#", ("#",)), ("...", ELLIPSES)):
-        ratio = sum(document.text.count(symbol) for symbol in symbols) / count
-        if ratio > max_ratio:
-            return f"gopher_symbols: {ratio:.2f} {name} a word, more than {max_ratio:g}"
-    return None
-
-
-def gopher_bullets(document: Document, *, max_share: float = 0.9) -> str | None:
-    """At most `max_share` of the lines start with a bullet."""
-    what = "of the lines start with a bullet"
-    return _share("gopher_bullets", lines(document.text), lambda line: line.startswith(BULLETS), what, most=max_share)
-
-
-def gopher_ellipses(document: Document, *, max_share: float = 0.3) -> str | None:
-    """At most `max_share` of the lines end with an ellipsis."""
-    what = "of the lines end with an ellipsis"
-    return _share("gopher_ellipses", lines(document.text), lambda line: line.endswith(ELLIPSES), what, most=max_share)
-
-
-def gopher_alphabetic(document: Document, *, min_share: float = 0.8) -> str | None:
-    """At least `min_share` of the words hold a letter."""
-    found = words(document.text)
-    return _share("gopher_alphabetic", found, _has_letter, "of the words hold a letter", least=min_share)
-
-
-def gopher_stop_words(
-    document: Document, *, min_count: int = 2, stop_words: tuple[str, ...] = STOP_WORDS
-) -> str | None:
-    """At least `min_count` occurrences of English stop words."""
-    count = sum(map(set(stop_words).__contains__, document.text.lower().split()))
-    return f"gopher_stop_words: {count} of them, fewer than {min_count}" if count < min_count else None
-
-
-def gopher_repeated_lines(document: Document, *, max_share: float = 0.3, max_characters: float = 0.2) -> str | None:
-    """At most `max_share` of the lines repeat an earlier one, with at most `max_characters` of the characters."""
-    return _repeated("gopher_repeated_lines", lines(document.text), "lines", max_share, max_characters)
-
-
-def gopher_repeated_paragraphs(
-    document: Document, *, max_share: float = 0.3, max_characters: float = 0.2
-) -> str | None:
-    """The same for paragraphs, which empty lines divide."""
-    paragraphs = [part for part in map(str.strip, re.split(r"\n{2,}", document.text)) if part]
-    return _repeated("gopher_repeated_paragraphs", paragraphs, "paragraphs", max_share, max_characters)
-
-
-def gopher_top_ngrams(document: Document, *, two: float = 0.2, three: float = 0.18, four: float = 0.16) -> str | None:
-    """The most frequent 2-, 3- and 4-gram of words covers at most these shares of the characters."""
-    found = words(document.text)
-    total = sum(map(len, found)) or 1
-    for n, most in ((2, two), (3, three), (4, four)):
-        ngrams = Counter(zip(*(found[i:] for i in range(n)), strict=False))
-        if not ngrams:
-            return None
-        gram, count = ngrams.most_common(1)[0]
-        share = count * sum(map(len, gram)) / total
-        if count > 1 and share > most:
-            return f"gopher_top_ngrams: {share:.2f} of the text is {' '.join(gram)[:60]!r}, more than {most:g}"
-    return None
-
-
-def gopher_repeated_ngrams(document: Document, *, five: float = 0.15, ten: float = 0.1) -> str | None:
-    """Repeated n-grams of words cover at most these shares of the characters: `five` for n = 5, down to `ten`."""
-    found = words(document.text)
-    total = sum(map(len, found)) or 1
-    for n in range(5, 11):
-        most = five + (ten - five) * (n - 5) / 5
-        share = _covered(found, n) / total
-        if share > most:
-            return f"gopher_repeated_ngrams: {share:.2f} of the text is in repeated {n}-grams, more than {most:.2g}"
-        if share == 0:
-            return None  # no repeated n-gram, so none that is longer
-    return None
-
-
-def c4_terminal_punctuation(document: Document, *, min_share: float = 0.5) -> str | None:
-    """At least `min_share` of the lines end like a sentence. (C4 drops the other lines; rules here never rewrite.)"""
-    parts, what = lines(document.text), "of the lines end like a sentence"
-    return _share("c4_terminal_punctuation", parts, lambda line: line.endswith(TERMINAL), what, least=min_share)
-
-
-def c4_sentences(document: Document, *, min_sentences: int = 3) -> str | None:
-    """At least `min_sentences` sentences."""
-    count = len(re.findall(r"[.!?][\"'”\u2019)]*(?:\s|$)", document.text))
-    return f"c4_sentences: {count}, fewer than {min_sentences}" if count < min_sentences else None
-
-
-def c4_lorem_ipsum(document: Document) -> str | None:
-    """No placeholder text."""
-    return "c4_lorem_ipsum: holds 'lorem ipsum'" if "lorem ipsum" in document.text.lower() else None
-
-
-def c4_curly_bracket(document: Document) -> str | None:
-    """No curly bracket, which prose does not have and code does."""
-    return "c4_curly_bracket: holds '{'" if "{" in document.text else None
-
-
-def c4_javascript(document: Document, *, max_lines: int = 0) -> str | None:
-    """At most `max_lines` lines that speak of JavaScript. (C4 drops these lines.)"""
-    count = sum("javascript" in line.lower() for line in lines(document.text))
-    return f"c4_javascript: {count} lines speak of JavaScript, more than {max_lines}" if count > max_lines else None
-
-
-def c4_policy(document: Document, *, max_lines: int = 3) -> str | None:
-    """At most `max_lines` lines that speak of terms of use, privacy or cookies. (C4 drops these lines.)"""
-    phrases = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
-    count = sum(any(phrase in line.lower() for phrase in phrases) for line in lines(document.text))
-    what = "lines speak of terms, privacy or cookies"
-    return f"c4_policy: {count} {what}, more than {max_lines}" if count > max_lines else None
-
 
 FILTERS: tuple[Callable[..., str | None], ...] = (
     language,
@@ -194,22 +68,82 @@ FILTERS: tuple[Callable[..., str | None], ...] = (
     c4_curly_bracket,
     c4_javascript,
     c4_policy,
+    fineweb_line_punctuation,
+    fineweb_short_lines,
+    fineweb_duplicate_lines,
+    fineweb_new_lines,
+    abuse,
+    personal_data,
 )
+COUNTED_BY = ("stop_words", "short")
+"""Options of filters that say what is counted: `statistics` has the same."""
 
 
-def chosen(table: Mapping[str, Mapping[str, Any]]) -> list[Filter]:
-    """The filters that a table names, with its options, in its order.
+@dataclass(frozen=True)
+class Rule:
+    """A filter with its options."""
+
+    check: Callable[[Any], str | None]
+    counts: bool
+    """Whether it asks for Statistics, not the document."""
+
+
+class Rules:
+    """Filters in their order; called with documents, it gives the first objection to each, or None."""
+
+    def __init__(self, rules: Sequence[Rule], counted_by: Mapping[str, Any]) -> None:
+        self.rules = tuple(rules)
+        self.counted_by = dict(counted_by)
+
+    def __call__(self, documents: Sequence[Document]) -> list[str | None]:
+        """The first objection to each document. Filters see only documents that those before them let pass."""
+        reasons: list[str | None] = [None] * len(documents)
+        left, counted = list(range(len(documents))), dict[int, Statistics]()
+        for rule in self.rules:
+            if rule.counts and not counted:
+                texts = [documents[at].text for at in left]
+                counted = dict(zip(left, statistics(texts, **self.counted_by), strict=True))
+            for at in left:
+                reasons[at] = rule.check(counted[at] if rule.counts else documents[at])
+            left = [at for at in left if reasons[at] is None]
+        return reasons
+
+    def one(self, document: Document) -> str | None:
+        """The first objection to a document."""
+        return self([document])[0]
+
+    def each(self) -> Iterator[Rules]:
+        """Each filter by itself."""
+        return (Rules([rule], self.counted_by) for rule in self.rules)
+
+    def __iter__(self) -> Iterator[Filter]:
+        """Each filter by itself, for one document at a time."""
+        return (rules.one for rules in self.each())
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+
+def chosen(table: Mapping[str, Mapping[str, Any]], *, extra: Sequence[Filter] = ()) -> Rules:
+    """The filters that a table names, with its options, in its order, and after them those of `extra`.
 
     Raises:
         UsageError: no such filter, no such option, or an option of the wrong type.
     """
     known = {function.__name__: function for function in FILTERS}
-    filters: list[Filter] = []
+    rules, counted_by = list[Rule](), dict[str, Any]()
     for name, options in table.items():
         if name not in known:
             raise UsageError(f'there is no filter "{name}"', hint=f"there are: {', '.join(known)}")
-        filters.append(partial(known[name], **checked(f"filter {name}", known[name], options)))
-    return filters
+        fitting = checked(f"filter {name}", known[name], options)
+        counted_by |= {key: value for key, value in fitting.items() if key in COUNTED_BY}
+        rules.append(Rule(partial(known[name], **fitting), counts=_asks_for_statistics(known[name])))
+    return Rules([*rules, *(Rule(check, counts=False) for check in extra)], counted_by)
+
+
+def _asks_for_statistics(function: Callable[..., str | None]) -> bool:
+    first = next(iter(inspect.signature(function, eval_str=True).parameters.values()))
+    return first.annotation is Statistics
 
 
 def checked(name: str, function: Callable[..., object], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,7 +160,8 @@ def checked(name: str, function: Callable[..., object], options: Mapping[str, An
             raise UsageError(f'{name} has no option "{key}"', hint=f"its options: {', '.join(parameters) or 'none'}")
         default = parameters[key].default
         fitting[key] = _fit(value, default)
-        if type(fitting[key]) is not type(default):
+        is_table = isinstance(value, Mapping) and "Mapping" in str(parameters[key].annotation)
+        if type(fitting[key]) is not type(default) and not is_table:
             raise UsageError(f"{name}: {key} is {value!r}", hint=f"it should be like {default!r}")
     return fitting
 
@@ -235,53 +170,11 @@ def _fit(value: object, default: object) -> object:
     """A value from a recipe, or a text from the command line, as the default's type where that is possible."""
     if isinstance(default, tuple) and isinstance(value, list):
         return tuple(value)
-    if isinstance(default, int | float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+    if isinstance(default, bool) or isinstance(value, bool):
+        return {"true": True, "false": False}.get(str(value).lower(), value) if isinstance(default, bool) else value
+    if isinstance(default, int | float) and isinstance(value, int | float | str):
         try:
             return type(default)(value) if isinstance(value, str) or isinstance(default, float) else value
         except ValueError:
             return value
     return value
-
-
-def _share(
-    rule: str, parts: Sequence[str], test: Callable[[str], bool], what: str, *, most: float = 1.0, least: float = 0.0
-) -> str | None:
-    share = sum(map(test, parts)) / len(parts) if parts else 0.0
-    if share > most:
-        return f"{rule}: {share:.2f} {what}, more than {most:g}"
-    return f"{rule}: {share:.2f} {what}, less than {least:g}" if share < least else None
-
-
-def _has_letter(word: str) -> bool:
-    return word.isalpha() or any(map(str.isalpha, word))
-
-
-def _repeated(rule: str, parts: Sequence[str], what: str, most: float, most_characters: float) -> str | None:
-    repeated = list(_repeats(parts))
-    share = len(repeated) / len(parts) if parts else 0.0
-    if share > most:
-        return f"{rule}: {share:.2f} of the {what} repeat another, more than {most:g}"
-    share = sum(map(len, repeated)) / (sum(map(len, parts)) or 1)
-    if share > most_characters:
-        return f"{rule}: {share:.2f} of the characters are in repeated {what}, more than {most_characters:g}"
-    return None
-
-
-def _repeats(parts: Iterable[str]) -> Iterable[str]:
-    seen: set[str] = set()
-    for part in parts:
-        if part in seen:
-            yield part
-        seen.add(part)
-
-
-def _covered(found: Sequence[str], n: int) -> int:
-    """Characters of words that lie in an n-gram seen before, each word once (as Gopher's rule counts them)."""
-    seen: set[tuple[str, ...]] = set()
-    covered, until = 0, 0
-    for at, gram in enumerate(zip(*(found[i:] for i in range(n)), strict=False)):
-        if gram in seen:
-            covered += sum(map(len, found[max(at, until) : at + n]))
-            until = at + n
-        seen.add(gram)
-    return covered

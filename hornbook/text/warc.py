@@ -1,49 +1,32 @@
-"""Web archives: reading WARC and WET, damaged ones too, and writing WARC/1.1.
+"""Web archives: the pages of WARC, WET and ARC files, damaged ones too.
 
-Records are found by FastWARC. Where it stops short, because a length is wrong or garbage follows, reading goes on at
-the next record that can be found, and what was skipped is yielded as Malformed.
+The reasons of what cannot be read begin with a word that says what kind of thing was lost, and a colon:
+`record` (a part of the file that is no record, or one whose length is wrong or that is cut off), `body` (a page whose
+body does not unpack or is too large), `revisit` (a page that was as before, and is not stored again), `segment` (a
+later part of a record that was cut in parts), `not_http` (a response of another protocol, such as DNS).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
-import mmap
-import os
-import uuid
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, Self
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
 
-from fastwarc import stream_io
-from fastwarc.warc import ArchiveIterator, WarcRecordType
+from hornbook.text.arc import Arc
+from hornbook.text.bodies import LARGEST_BODY, Undecodable, read_response
+from hornbook.text.document import Malformed, Rows
+from hornbook.text.files import Place, name_of, open_raw
+from hornbook.text.frames import read_dictionary
+from hornbook.text.members import GZIP, Raw, Window, first_unpacked
+from hornbook.text.records import LONGEST_HEAD, Gap, Head, Record, Syntax, read_records
 
-from hornbook.text.document import Malformed
-
-LARGEST_BODY = 10 * 2**20
-LARGEST_RATIO = 200
-"""How many times larger than its compressed form a body may be: deflate reaches 1028, pages stay below 50."""
-
-VOLATILE = ("age", "date", "expires", "set-cookie")
-"""Response headers that differ between two visits of an unchanged page."""
-
-RESPONSE = b"WARC/1.1\r\nWARC-Type: response"
-GZIP = b"\x1f\x8b\x08"
-NAMESPACE = uuid.UUID("b6a1d27c-6c0c-5b0e-9a55-9f3d5c1f7b60")
-KINDS = (
-    (WarcRecordType.response, "response"),
-    (WarcRecordType.conversion, "conversion"),
-    (WarcRecordType.resource, "resource"),
-)
-
-Headers = list[tuple[str, str]]
-
-
-class Undecodable(ValueError):
-    """A body is not what its headers say, or larger than allowed."""
+BLANK = re.compile(rb"\n\r?\n")
+SIGN = b"WARC/"
+VERSION = re.compile(rb"WARC/\d\.\d+[ \t]*\r?\n[A-Za-z][\w-]*[ \t]*:")
+USUAL_HEAD = 2**11
+HEAD_ROOM = 2**16
+"""Bytes of HTTP headers that do not count as body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,336 +42,161 @@ class Page:
     kind: str
 
 
-# -- reading --------------------------------------------------------------------------------------------------------
+class Warc:
+    """How WARC records begin."""
+
+    separator = b"\n\n"
+
+    def __init__(self, dictionary: bytes = b"") -> None:
+        self.dictionary = dictionary
+
+    def begins(self, data: bytes, at: int) -> bool:
+        """See Syntax."""
+        return data.startswith(SIGN, at) and data[at + 5 : at + 6].isdigit()
+
+    def find(self, data: bytes, start: int, end: int) -> int:
+        """See Syntax. Not only at the start of a line: a record may follow one that was cut off."""
+        last = end + len(SIGN) - 1
+        at = data.find(SIGN, start, last)
+        while at >= 0 and not VERSION.match(data, at):
+            at = data.find(SIGN, at + len(SIGN), last)
+        return at
+
+    def head(self, window: Window) -> Head | None:
+        """See Syntax."""
+        start, end, whole = self._head_end(window)
+        if end - window.at > LONGEST_HEAD:
+            return None
+        fields = _fields(window.data[window.at : start])
+        length = fields.get("content-length", "")
+        known = int(length) if length.isdecimal() and len(length) < 19 else None
+        return Head(fields.get("warc-type", "").lower(), fields, end - window.at, known, whole)
+
+    def _head_end(self, window: Window) -> tuple[int, int, bool]:
+        """Where the fields and the empty line behind them end, and whether that is so: at another record, or at all."""
+        for size in (USUAL_HEAD, LONGEST_HEAD):
+            window.ahead(size)
+            last = min(window.at + size, len(window.data))
+            following = self.find(window.data, window.at + len(SIGN), last)
+            blank = BLANK.search(window.data, window.at, following if following >= 0 else last)
+            if blank:
+                return blank.start(), blank.end(), True
+            if following >= 0:
+                return following, following, True
+        return len(window.data), len(window.data), False
 
 
-def read_archive(path: Path, *, name: str = "", largest_body: int = LARGEST_BODY) -> Iterator[Page | Malformed]:
-    """Yield the pages of a WARC or WET file (.gz, .zst or plain) in file order: responses, conversions, resources.
-
-    What cannot be read is yielded as Malformed with the number of its record, and reading goes on behind it.
-    """
-    name = name or path.name
-    row, start, end = 0, 0, path.stat().st_size
-    while 0 <= start < end:
-        last, problem = start, ""
-        with path.open("rb") as stream:
-            stream.seek(start)
-            for record in _records(stream):
-                row += 1
-                if isinstance(record, OSError):
-                    problem = str(record)
-                    break
-                last = max(last, start + record.stream_pos)
-                yield from _pages(record, name, row, largest_body)
-        following = _next_record(path, last + 1)
-        if problem or following >= 0 or not row:
-            row += not problem
-            resumed = f", resumed at byte {following:,}" if following >= 0 else ""
-            yield Malformed(name, row, f"{problem or 'no WARC record'} after byte {last:,}{resumed}")
-        start = following
-
-
-def _records(stream: IO[bytes]) -> Iterator[Any]:
-    records = ArchiveIterator(stream, parse_http=False, quirks_mode=True, fsspec_args=False)
-    while True:
-        try:
-            record = next(records, None)
-        except OSError as error:
-            yield error
-            return
-        if record is None:
-            return
-        yield record
-
-
-def _next_record(path: Path, start: int) -> int:
-    """The offset of the first record at or after `start`, or -1."""
-    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as bytes_:
-        packed = bytes_.find(GZIP, start)
-        while packed >= 0 and _inflate(bytes_[packed : packed + 4096], 5) != b"WARC/":
-            packed = bytes_.find(GZIP, packed + 1)
-        plain = bytes_.find(b"\nWARC/", start - 1) + 1
-    return min((at for at in (packed, plain) if at >= start), default=-1)
-
-
-def _inflate(packed: bytes, length: int) -> bytes:
-    try:
-        return zlib.decompressobj(wbits=31).decompress(packed, length)
-    except zlib.error:
-        return b""
-
-
-def _pages(record: Any, name: str, row: int, largest_body: int) -> Iterator[Page | Malformed]:
-    kind = next((kind for type, kind in KINDS if record.record_type == type), "")
-    if not kind:
-        return
-    length = record.content_length
-    url = (record.headers.get("WARC-Target-URI") or "").strip("<>")
-    try:
-        raw = record.reader.read(largest_body + 65536)
-        if length > largest_body + 65536:
-            raise Undecodable(f"{length:,} bytes, more than {largest_body:,}")
-        if len(raw) < length:
-            raise Undecodable(f"cut off: {len(raw):,} of {length:,} bytes")
-        http = kind == "response" and _is_http(record.headers.get("Content-Type"), raw)
-        status, headers, body = parse_response(raw, largest_body) if http else (200, {}, raw)
-    except (OSError, Undecodable) as error:
-        yield Malformed(name, row, f"{url or kind}: {error}")
-        return
-    if kind == "response" and not http:
-        return  # a DNS answer or the like
-    if not http:
-        headers = {"content-type": record.headers.get("Content-Type") or ""}
-        headers |= {"content-language": record.headers.get("WARC-Identified-Content-Language") or ""}
-    if why := record.headers.get("WARC-Truncated"):
-        headers["warc-truncated"] = why
-    yield Page(url, record.record_id or "", record.headers.get("WARC-Date") or "", status, headers, body, kind)
-
-
-def _is_http(content_type: str | None, raw: bytes) -> bool:
-    return raw.startswith(b"HTTP/") or (content_type or "").startswith("application/http")
-
-
-def parse_response(raw: bytes, largest_body: int = LARGEST_BODY) -> tuple[int, dict[str, str], bytes]:
-    """Split a raw HTTP response into status, headers (lower-case names) and decoded body.
-
-    Raises:
-        Undecodable: no status line, a coding that is unknown or damaged, or a body larger than `largest_body`.
-    """
-    head, separator, body = raw.partition(b"\r\n\r\n")
-    if not separator or b"\n\n" in head:
-        head, _, body = raw.partition(b"\n\n")
-    lines = _lines(head)
-    words = lines[0].split()
-    if len(words) < 2 or not words[1].isdecimal():
-        raise Undecodable("no HTTP status line")
-    headers = _headers(lines[1:])
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        body = _unchunk(body)
-    return int(words[1]), headers, _decode(body, headers.get("content-encoding", ""), largest_body)
-
-
-def _lines(head: bytes) -> list[str]:
-    # Not splitlines, to which byte 0x85 ends a line too.
-    return [line.removesuffix("\r") for line in head.decode("latin-1").split("\n")]
-
-
-def _headers(lines: Iterable[str]) -> dict[str, str]:
-    headers, last = dict[str, str](), ""
-    for line in lines:
-        if line.startswith((" ", "\t")) and last:
-            headers[last] += " " + line.strip()
+def _fields(head: bytes) -> dict[str, str]:
+    """The named fields of a record by their lower-case names; of what is there twice, the first."""
+    fields, last = dict[str, list[str]](), ""
+    for line in head.decode("utf-8", "replace").split("\n")[1:]:
+        if line[:1] in " \t" and last:
+            fields[last].append(line)
             continue
         key, colon, value = line.partition(":")
-        if colon:
-            last = key.strip().lower()
-            headers[last] = f"{headers[last]}, {value.strip()}" if last in headers else value.strip()
-    return headers
+        last = key.strip().lower() if colon else ""
+        if last in fields:
+            last = ""
+        elif last:
+            fields[last] = [value]
+    return {key: " ".join(map(str.strip, parts)).strip() for key, parts in fields.items()}
 
 
-def _unchunk(body: bytes) -> bytes:
-    """Join HTTP chunks; what does not look like chunks is the body itself (crawlers often store it joined)."""
-    parts, at = list[bytes](), 0
-    while at < len(body):
-        line, newline, _ = body[at : at + 256].partition(b"\n")
-        try:
-            size = int(line.split(b";")[0], 16)
-        except ValueError:
-            return b"".join(parts) if parts else body
-        if not newline or size < 0:
-            return b"".join(parts) if parts else body
-        if size == 0:
-            break
-        at += len(line) + 1
-        parts.append(body[at : at + size])
-        at += size
-        at += 2 if body[at : at + 2] == b"\r\n" else body[at : at + 1] == b"\n"
-    return b"".join(parts)
+def syntax_of(stream: IO[bytes]) -> Syntax:
+    """WARC or ARC, by how the file begins."""
+    raw = Raw(stream, 0)
+    dictionary = read_dictionary(raw)
+    start = raw.peek(2**14)
+    if start.startswith(GZIP):
+        start = first_unpacked(start, 2**14)
+    return Arc() if Arc().begins(start, 0) else Warc(dictionary)
 
 
-def _decode(body: bytes, coding: str, largest: int) -> bytes:
-    limit = min(largest, max(LARGEST_RATIO * len(body), 65536))
-    for name in reversed([part.strip().lower() for part in coding.split(",") if part.strip()]):
-        if name == "identity":
-            continue
-        if name not in DECODERS:
-            raise Undecodable(f"unknown Content-Encoding {name!r}")
-        body = DECODERS[name](body, limit)
-    if len(body) > limit:
-        raise Undecodable(f"more than {limit:,} bytes when unpacked")
-    return body
+def read_archive(
+    place: Place,
+    *,
+    name: str = "",
+    largest_body: int = LARGEST_BODY,
+    start: int = 0,
+    end: int | None = None,
+    rows: Rows | None = None,
+) -> Iterator[Page | Malformed]:
+    """Yield the pages of a WARC, WET or ARC file (.gz, .zst or plain) in file order: responses, conversions, resources.
 
+    What cannot be read is yielded as Malformed with the number of its record, and reading goes on behind it. Of a
+    damaged page, what there is is yielded, and then what is wrong with it.
 
-def _gunzip(body: bytes, limit: int) -> bytes:
-    if not body.startswith(b"\x1f\x8b"):
-        return body  # already unpacked by the crawler that wrote it
-    return _unzip(body, limit, 31)
-
-
-def _undeflate(body: bytes, limit: int) -> bytes:
-    return _unzip(body, limit, 15 if body[:1] == b"\x78" else -15)
-
-
-def _unzip(body: bytes, limit: int, wbits: int) -> bytes:
-    try:
-        return zlib.decompressobj(wbits).decompress(body, limit + 1)
-    except zlib.error as error:
-        raise Undecodable(f"body does not unpack: {error}") from error
-
-
-def _reader(open_reader: Callable[[IO[bytes]], Any]) -> Callable[[bytes, int], bytes]:
-    def decode(body: bytes, limit: int) -> bytes:
-        try:
-            return bytes(open_reader(io.BytesIO(body)).read(limit + 1))
-        except OSError as error:
-            raise Undecodable(f"body does not unpack: {error}") from error
-
-    return decode
-
-
-DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
-    "gzip": _gunzip,
-    "x-gzip": _gunzip,
-    "deflate": _undeflate,
-    "br": _reader(stream_io.BrotliReader),
-    "zstd": _reader(stream_io.ZstdReader),
-}
-
-
-# -- writing --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A request and its response as they went over the wire; `body` is still content-encoded."""
-
-    url: str
-    date: str
-    request_line: str
-    request_headers: Headers
-    status_line: str
-    response_headers: Headers
-    body: bytes
-    address: str = ""
-    truncated: str = ""
-    """Why the body is not whole: `length` or `time`."""
-
-
-@dataclass
-class ArchiveWriter:
-    """Append exchanges to a WARC/1.1 file, each record a gzip member; whole exchanges survive a kill.
-
-    Opening an existing file cuts it after its last whole exchange.
+    Args:
+        start, end: read what begins in these bytes of the file only.
+        rows: counts the records.
     """
-
-    path: Path
-    software: str
-    robots: str = "obey"
-    _stream: IO[bytes] = field(init=False, repr=False)
-
-    def __enter__(self) -> Self:
-        keep = whole_exchanges(self.path) if self.path.exists() else 0
-        self._stream = self.path.open("r+b" if self.path.exists() else "w+b")
-        self._stream.truncate(keep)
-        self._stream.seek(keep)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-
-    def append(self, exchange: Exchange) -> None:
-        """Write the request and the response record of an exchange, the response last."""
-        if self._stream.tell() == 0:
-            self._stream.write(_warcinfo(exchange.date, self.software, self.robots))
-        response = response_block(exchange)
-        identifier = record_id("response", exchange.url, response)
-        extra = {"WARC-Payload-Digest": _digest(exchange.body)}
-        optional = {"WARC-IP-Address": exchange.address, "WARC-Truncated": exchange.truncated}
-        extra |= {key: value for key, value in optional.items() if value}
-        self._stream.write(
-            _record("request", exchange, _block(exchange.request_line, exchange.request_headers), identifier)
-            + _record("response", exchange, response, "", extra)
-        )
-        self._stream.flush()
+    name, rows = name or name_of(place), rows or Rows()
+    with open_raw(place) as stream:
+        syntax = syntax_of(stream)
+        last = end if end is not None else stream.seek(0, 2)
+        for thing in read_records(stream, syntax, start=start, end=last, largest=largest_body + HEAD_ROOM):
+            rows.count += 1
+            if isinstance(thing, Gap):
+                yield Malformed(name, rows.count, _told(thing))
+            else:
+                yield from _pages(thing, name, rows.count, largest_body)
 
 
-def response_block(exchange: Exchange) -> bytes:
-    """The HTTP response of an exchange, as its record holds it."""
-    return _block(exchange.status_line, exchange.response_headers) + exchange.body
+def _told(gap: Gap) -> str:
+    resumed = f", resumed at byte {gap.resumed:,}" if gap.resumed >= 0 else ""
+    return f"record: {gap.problem} after byte {gap.start:,}{resumed}"
 
 
-def whole_exchanges(path: Path) -> int:
-    """The length of the part of an archive of ours that ends with a whole response record."""
-    return max((end for end, record in _members(path) if record.startswith(RESPONSE)), default=0)
+def _pages(record: Record, name: str, row: int, largest_body: int) -> Iterator[Page | Malformed]:
+    url = record.fields.get("warc-target-uri", "").strip("<>")
+    about = f"{url or record.kind or 'a record without a type'}: "
+    try:
+        page, problem = _page(record, url, largest_body)
+    except Undecodable as error:
+        page, problem = None, f"body: {about}{error}"
+    if page:
+        yield page
+    if record.problem and not record.oversize:
+        yield Malformed(name, row, f"record: {about}{record.problem}")
+    if problem:
+        yield Malformed(name, row, problem)
 
 
-def read_exchanges(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The URL and the raw HTTP response of every whole exchange in an archive of ours."""
-    for _, record in _members(path):
-        if record.startswith(RESPONSE):
-            head, _, block = record.partition(b"\r\n\r\n")
-            yield _headers(_lines(head))["warc-target-uri"], block.removesuffix(b"\r\n\r\n")
+def _page(record: Record, url: str, largest_body: int) -> tuple[Page | None, str]:
+    """The page of a record, and what is wrong with it or why there is none."""
+    kind, about = record.kind, f"{url or record.kind}: "
+    if kind == "revisit":
+        return None, f"revisit: {about}as it was at {record.fields.get('warc-refers-to-date') or 'an earlier visit'}"
+    if kind == "continuation":
+        return None, f"segment: {about}segment {record.fields.get('warc-segment-number', '')}"
+    if kind not in ("response", "conversion", "resource", "arc"):
+        return None, ""
+    if record.problem and not record.block and not record.oversize:
+        return None, ""
+    if record.oversize:
+        raise Undecodable(f"{record.oversize:,} bytes, more than {largest_body:,}")
+    declared = record.fields.get("content-type", "")
+    is_http = record.block.startswith(b"HTTP/") or declared.startswith("application/http")
+    if is_http and kind in ("response", "arc"):
+        return _response(record, url, largest_body)
+    if kind == "response" or url.startswith("dns:"):
+        return None, f"not_http: {about}{declared or 'no type'}"
+    if len(record.block) > largest_body:
+        raise Undecodable(f"{len(record.block):,} bytes, more than {largest_body:,}")
+    headers = {"content-type": declared}
+    headers |= {"content-language": record.fields.get("warc-identified-content-language", "")}
+    return _made(record, url, 200, headers, record.block, ""), ""
 
 
-def _members(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Where each gzip member ends, and what it holds, up to the first that is damaged or cut off."""
-    with path.open("rb") as stream:
-        end, rest = 0, b""
-        while True:
-            member, record, used = zlib.decompressobj(wbits=31), bytearray(), 0
-            while not member.eof:
-                chunk, rest = rest or stream.read(65536), b""
-                if not chunk:
-                    return
-                try:
-                    record += member.decompress(chunk)
-                except zlib.error:
-                    return
-                used += len(chunk)
-            rest = member.unused_data
-            end += used - len(rest)
-            yield end, bytes(record)
+def _response(record: Record, url: str, largest_body: int) -> tuple[Page | None, str]:
+    response = read_response(record.block, largest_body)
+    page = _made(record, url, response.status, response.headers, response.body, response.problem)
+    return page, f"body: {url}: {response.problem}" if response.problem else ""
 
 
-def record_id(kind: str, url: str, block: bytes) -> str:
-    """A record id that depends on nothing but what lasts of what the record holds."""
-    return f"<urn:uuid:{uuid.uuid5(NAMESPACE, f'{kind} {url} {lasting(block)}')}>"
-
-
-def lasting(block: bytes) -> str:
-    """SHA-256, in hex, of a raw HTTP message but for the headers in VOLATILE: equal for visits of an unchanged page."""
-    head, _, body = block.partition(b"\r\n\r\n")
-    kept = [line for line in _lines(head) if line.partition(":")[0].strip().lower() not in VOLATILE]
-    return hashlib.sha256("\n".join(kept).encode() + b"\n\n" + body).hexdigest()
-
-
-def _record(kind: str, exchange: Exchange, block: bytes, partner: str, extra: dict[str, str] | None = None) -> bytes:
-    headers = {"WARC-Type": kind, "WARC-Record-ID": record_id(kind, exchange.url, block)}
-    headers |= {"WARC-Date": exchange.date, "WARC-Target-URI": exchange.url}
-    headers |= {"WARC-Concurrent-To": partner} if partner else {}
-    headers |= {"WARC-Block-Digest": _digest(block), **(extra or {})}
-    return _member(headers | {"Content-Type": f"application/http; msgtype={kind}"}, block)
-
-
-def _warcinfo(date: str, software: str, robots: str) -> bytes:
-    fields = {"software": software, "format": "WARC File Format 1.1", "robots": robots}
-    block = "".join(f"{key}: {value}\r\n" for key, value in fields.items()).encode()
-    headers = {"WARC-Type": "warcinfo", "WARC-Record-ID": record_id("warcinfo", software, block), "WARC-Date": date}
-    return _member(headers | {"Content-Type": "application/warc-fields"}, block)
-
-
-def _member(headers: dict[str, str], block: bytes) -> bytes:
-    lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
-    head = f"WARC/1.1\r\n{lines}Content-Length: {len(block)}\r\n\r\n".encode()
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # unlike gzip.compress, it writes no time
-    return packer.compress(head + block + b"\r\n\r\n") + packer.flush()
-
-
-def _block(first: str, headers: Headers) -> bytes:
-    return "".join([f"{first}\r\n", *(f"{key}: {value}\r\n" for key, value in headers), "\r\n"]).encode("latin-1")
-
-
-def _digest(block: bytes) -> str:
-    return "sha1:" + base64.b32encode(hashlib.sha1(block, usedforsecurity=False).digest()).decode()
+def _made(record: Record, url: str, status: int, headers: dict[str, str], body: bytes, problem: str) -> Page:
+    why = record.fields.get("warc-truncated") or ("damaged" if record.problem or problem else "")
+    if why:
+        headers["warc-truncated"] = why
+    fields, kind = record.fields, "response" if record.kind == "arc" else record.kind
+    return Page(url, fields.get("warc-record-id", ""), fields.get("warc-date", ""), status, headers, body, kind)

@@ -241,6 +241,20 @@ def make_recipe(runs: Path, *, hostile: str = "") -> dict[str, Path]:
     return made
 
 
+def amounts(read: int, kept: int) -> dict[str, int]:
+    return {"read": read, "read_bytes": 9_000 * read, "documents": kept, "bytes": 9_000 * kept}
+
+
+def audited(name: str, one: int, other: int, *, slice: str = "dialect/one") -> dict[str, Any]:
+    def rate(removed: int, texts: int = 1000) -> dict[str, Any]:
+        interval = [removed / texts / 2, removed / texts * 2]
+        return {"removed": removed, "texts": texts, "rate": removed / texts, "interval": interval}
+
+    ratio = one / other if other else (None if one else 1.0)
+    slices = {slice: rate(one) | {"ratio": ratio}, "dialect/standard": rate(other)}
+    return {"filter": name, "overall": rate(one + other, 2000), "slices": slices, "recall": rate(500), "warnings": []}
+
+
 def card(hostile: str = "") -> dict[str, Any]:
     def example(text: str, reason: str) -> dict[str, str]:
         return {
@@ -284,10 +298,46 @@ def card(hostile: str = "") -> dict[str, Any]:
         "malformed": [
             {"file": "crawl.warc.gz", "row": 17, "reason": f"ends too soon{hostile}", "excerpt": "HTTP/1.1 200"}
         ],
-        "languages": {"en": 536, "de": 3, "fr": 2},
-        "hosts": {f"127.0.0.1:8800{hostile}": 541},
+        "warnings": [f"gopher_length removed 83% of lists{hostile}: 31 of 37 documents"],
+        "kinds": {"web pages": amounts(618, 541), f"text files{hostile}": amounts(9, 9)},
+        "steps": [
+            {"step": "read", "documents": 618, "bytes": 6_100_000},
+            {"step": f"gopher_length{hostile}", "documents": 541, "bytes": 5_261_991},
+        ],
+        "edits": {f"duplicate_lines{hostile}": {"documents": 90, "bytes": 40_102}},
+        "cut": {f"c4_lines{hostile}": {"documents": 9, "lines": 31}},
+        "languages": {"en": {"documents": 536, "bytes": 5_000_000}, "de": {"documents": 3, "bytes": 200_000}},
+        "hosts": {f"docs.example{hostile}": {"documents": 541, "bytes": 5_261_991}},
+        "hosts_known": {"number": 1, "at_least": True},
+        "dates": {"created": {"2021": 11, "2024": 530}, "published": {"1970": 2, "2023": 7, "2024": 90}, "periods": {}},
+        "geography": {"domains": {f"de{hostile}": {"documents": 541, "bytes": 9, "share": 1.0}}, "country_codes": 1.0},
+        "licenses": {f"https://licence.example/{hostile}": {"documents": 3, "bytes": 900, "hosts": {"a.example": 3}}},
         "masked": {"e-mail address": 41, "IP address": 12, "phone number": 1},
+        "masked_documents": 44,
         "opted_out": {"robots.txt": 5, f"noai{hostile}": 1},
+        "contamination": {f"quiz{hostile}": {"texts": 90, "documents": 3, "bytes": 900}},
+        "clusters": {
+            "number": 9,
+            "documents": 40,
+            "sizes": {"2": 6, "7": 2, "14": 1},
+            "largest": [14, 7, 7, 2],
+            "sources": {f"pydoc{hostile}": {"removed": 22, "of": 560, "share": 0.0393}},
+        },
+        "malformed_kinds": {f"ends too soon{hostile}": 1},
+        "audits": {
+            "filters": [
+                audited("quiet", 0, 0),
+                audited(f"blocklist{hostile}", 90, 40, slice=f"dialect/one{hostile}"),
+                audited("one sided", 3, 0),
+            ]
+        },
+        "eu_summary": {
+            "about": f"Fields of the summary.{hostile}",
+            "general": {"modalities": ["text"], "languages": {f"en{hostile}": {"documents": 3}}},
+            "sources": {"crawled": {"crawlers": [f"bot{hostile}"], "domains": [f"d{n}.example" for n in range(60)]}},
+            "processing": {"reservations": {}, "signals": {f"noai{hostile}": 1}},
+            "to_fill": {"general": [f"provider{hostile}"], "crawled": []},
+        },
     }
 
 

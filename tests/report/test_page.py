@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,14 @@ from resiliparse.parse.html import HTMLTree
 
 from hornbook.errors import InputError
 from hornbook.report import render_recipe, render_run
+from hornbook.report.data import data_card
 from hornbook.report.folder import load
 from hornbook.report.scores import improvements
-from hornbook.text.card import Removed
+from hornbook.text.card import OTHERS
 from hornbook.text.card import card as make_card
+from hornbook.text.disclosure import disclosure
 from hornbook.text.document import Document
+from hornbook.text.tally import Tally
 
 
 def test_same_runs_same_bytes(recipe: dict[str, Path], page: str) -> None:
@@ -71,16 +73,60 @@ def test_words_until_there_are_tokens(recipe: dict[str, Path], page: str) -> Non
 
 
 def test_a_real_card(tmp_path: Path, made_run: Callable[..., Path]) -> None:
-    kept = [
-        Document(
-            id="a", text="A page about folders.", source="site", url="http://a.example/x", metadata={"language": "en"}
-        )
-    ]
-    gone = [Removed(Document(id="b", text="too short", source="site"), "gopher_length: 2 words, fewer than 50")]
-    made = make_card(kept, gone, order=[], types={"site": "web pages"}, dropped=Counter({"a repeated line": 4}))
+    tally = Tally()
+    kept = Document("a", "A page about folders.", "site", "http://a.example/x", "2024-01-02", {"language": "en"})
+    tally.keep(kept, kind="web pages")
+    gone = Document("b", "too short", "site")
+    tally.remove(gone, "gopher_length: 2 words, fewer than 50", kind="web pages")
+    tally.drop_lines({"a repeated line": 4})
+    made = make_card(tally, order=[], clusters={2: 3})
+    made["eu_summary"] = disclosure(tally, made, crawlers=["hornbook"], reservations=["opt_out"])
     text = render_run(made_run(tmp_path, "curate", "corpus", files={"card.json": made}, counts={"documents": 1}))
     for shown in ("1 documents kept, 1 removed", "2 words, fewer than 50", "web pages", "a.example", "a repeated line"):
         assert shown in text
+    for shown in ("3 clusters of 6 documents", "less than 1 billion tokens", "To be filled by the provider", "2024"):
+        assert shown in text
+
+
+def test_the_card_of_a_page_with_everything(recipe: dict[str, Path]) -> None:
+    tree: Any = HTMLTree.parse(render_run(recipe["curate"]))
+    titles = [node.text for node in tree.document.query_selector_all("h3")]
+    assert titles == [
+        "Worth a look",
+        "541 documents kept, 77 removed",
+        "Fetched or written",
+        "Published, as the pages say",
+        "Languages",
+        "Hosts",
+        "Endings of host names",
+        "Licences",
+        "Personal data masked",
+        "Opted out",
+        "Evaluation sets",
+        "Near duplicates",
+        "Copies in each source",
+        "Taken out of documents",
+        "Lines cut",
+        "Malformed",
+        "Read",
+        "Whom the filters remove",
+        "Settings",
+    ]
+    shown = " ".join(tree.body.text.split())
+    for words in ("of at least 1 hosts", "2 are older", "5 to 8 documents", "2.25\u00d7", "only here", "and 10 more"):
+        assert words in shown, words
+
+
+def test_a_table_of_many_sources_folds_the_small_ones(tmp_path: Path, made_run: Callable[..., Path]) -> None:
+    rows = [
+        {"source": f"source {n}", "type": "web pages", "bytes": 100 - n, "documents": 1, "tokens": 9} for n in range(40)
+    ]
+    rows.append({"source": OTHERS, "type": "", "bytes": 900, "documents": 50, "tokens": 450})
+    text = render_run(made_run(tmp_path, "curate", "corpus", files={"card.json": {"table": rows}}))
+    assert "16 more, below" in text
+    tokens = {f"source {n}": 7 for n in range(90)}
+    made = data_card(load(tmp_path / next(tmp_path.iterdir()).name), tokens)
+    assert (made["unit"], made["table"][0]["tokens"], made["table"][-1]["tokens"]) == ("Tokens", 7, 350)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,14 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from hornbook.errors import Damaged, EmptyInput, InputError, Interrupted, UsageError
+from hornbook.errors import Damaged, EmptyInput, InputError, UsageError
 from hornbook.execute import execute
 from hornbook.manifest import read_manifest
-from hornbook.run import Run
 from hornbook.stages import load
 from hornbook.stages.crawl import Crawl
-from hornbook.stages.curate import WAYS, Curate, Deduplication, _watched
+from hornbook.stages.curate import Curate
+from hornbook.text.archive_writer import ArchiveWriter, Exchange
 from hornbook.text.document import Document, order_key, read_documents
-from hornbook.text.warc import ArchiveWriter, Exchange
 
 DATA = Path(os.environ.get("HORNBOOK_DATA", Path(__file__).parents[3] / "shared" / "data"))
 PLAIN: dict[str, Any] = {"filters": {"gopher_length": {"min_words": 5}}}
@@ -79,11 +77,11 @@ def curate(crawl: Path, runs: Path, **options: Any) -> Path:
 
 
 def kept(run: Path) -> dict[str, Document]:
-    return {document.url or document.id: document for document in read_documents(run / "documents.parquet")}
+    return {document.url or document.id: document for document in read_documents(run / "documents-00000.parquet")}
 
 
 def removed(run: Path) -> dict[str, str]:
-    return {row["url"] or row["id"]: row["reason"] for row in pq.read_table(run / "removed.parquet").to_pylist()}
+    return {row["url"] or row["id"]: row["reason"] for row in pq.read_table(run / "removed-00000.parquet").to_pylist()}
 
 
 def test_every_page_is_kept_or_removed_with_its_reason(crawled: Path, tmp_path: Path) -> None:
@@ -111,7 +109,7 @@ def test_documents_are_ordered_by_a_keyed_hash_of_their_id(crawled: Path, tmp_pa
 
 def test_any_number_of_workers_gives_the_same_bytes(crawled: Path, tmp_path: Path) -> None:
     runs = [curate(crawled, tmp_path / str(n), workers=n, **PLAIN) for n in (1, 3)]
-    names = ["documents.parquet", "removed.parquet", "clusters.parquet", "quarantine.jsonl", "card.json"]
+    names = ["documents-00000.parquet", "removed-00000.parquet", "clusters.parquet", "quarantine.jsonl", "card.json"]
     assert len({run.name for run in runs}) == 1
     for name in names:
         assert len({(run / name).read_bytes() for run in runs}) == 1, name
@@ -124,8 +122,29 @@ from hornbook.execute import execute
 from hornbook.stages import load
 from hornbook.stages.curate import Curate
 if __name__ == "__main__":
-    execute(load("curate"), Curate(crawl=Path(sys.argv[1]), filters={}, workers=2), runs=Path(sys.argv[2]))
+    crawl, runs, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    execute(load("curate"), Curate(crawl=crawl, filters={}, workers=workers), runs=runs)
 """
+
+
+@pytest.fixture
+def archives(tmp_path: Path) -> Path:
+    """A folder as `crawl` makes it, of so many archives that there is work for several processes."""
+    folder = tmp_path / "crawl"
+    folder.mkdir()
+    for part in range(9):
+        with ArchiveWriter(folder / f"{part}.warc.gz", software="test") as archive:
+            for n in range(100 * part, 100 * part + 100):
+                archive.append(page(f"http://x.org/{n}", html(*(prose(n + k) for k in range(20)))))
+    return folder
+
+
+def _start(folder: Path, *words: object) -> subprocess.Popen[str]:
+    script = folder.parent / "command.py"
+    script.write_text(COMMAND)
+    command = [sys.executable, str(script), str(folder), *map(str, words)]
+    with (folder.parent / "told.txt").open("w") as told:
+        return subprocess.Popen(command, stderr=told, text=True, start_new_session=True)
 
 
 def _children(pid: int) -> list[str]:
@@ -134,23 +153,13 @@ def _children(pid: int) -> list[str]:
     return path.read_text().split()[1:] if path.exists() else []
 
 
-def test_kill_and_run_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    folder, script = tmp_path / "crawl", tmp_path / "command.py"
-    folder.mkdir()
-    script.write_text(COMMAND)
-    with ArchiveWriter(folder / "crawl.warc.gz", software="test") as archive:
-        for n in range(1000):
-            archive.append(page(f"http://x.org/{n}", html(*(prose(n + k) for k in range(20)))))
-
-    def start(runs: str) -> subprocess.Popen[bytes]:
-        words = [sys.executable, str(script), str(folder), str(tmp_path / runs)]
-        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    killed = start("killed")
-    while not list((tmp_path / "killed").glob(".tmp-*")) and killed.poll() is None:
-        time.sleep(0.02)
-    while not (workers := _children(killed.pid)) and killed.poll() is None:
-        time.sleep(0.02)
+@pytest.mark.parametrize("made", ["judge/00003.json", "scattered-2/*.json", "write/*.json"])
+def test_kill_and_run_again_with_other_workers_ends_with_the_same_bytes(made: str, archives: Path) -> None:
+    runs = archives.parent
+    killed = _start(archives, runs / "killed", 2)
+    while not list((runs / "killed").glob(f".tmp-*/scratch/work/{made}")) and killed.poll() is None:
+        time.sleep(0.005)
+    workers = _children(killed.pid)
     killed.kill()
     assert killed.wait() == -signal.SIGKILL
     for _ in range(100):
@@ -158,41 +167,22 @@ def test_kill_and_run_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
             break
         time.sleep(0.1)
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers), "workers end with their parent"
-    assert start("killed").wait() == start("whole").wait() == 0
-    again, whole = (read_manifest(next((tmp_path / name).glob("curate-*"))) for name in ("killed", "whole"))
+    assert _start(archives, runs / "killed", 3).wait() == _start(archives, runs / "whole", 1).wait() == 0
+    again, whole = (read_manifest(next((runs / name).glob("curate-*"))) for name in ("killed", "whole"))
     assert (again.identity, again.files) == (whole.identity, whole.files)
 
 
-def _start(script: Path, *words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, str(script), *map(str, words)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def test_ctrl_c_ends_the_run_and_not_its_workers(tmp_path: Path) -> None:
-    folder, script = tmp_path / "crawl", tmp_path / "command.py"
-    folder.mkdir()
-    script.write_text(COMMAND)
-    with ArchiveWriter(folder / "crawl.warc.gz", software="test") as archive:
-        for n in range(1000):
-            archive.append(page(f"http://x.org/{n}", html(*(prose(n + k) for k in range(20)))))
-    process = _start(script, folder, tmp_path / "runs")
+def test_ctrl_c_ends_the_run_and_not_its_workers(archives: Path) -> None:
+    process = _start(archives, archives.parent / "runs", 2)
     while len(_children(process.pid)) < 2 and process.poll() is None:
         time.sleep(0.02)
     time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    told = process.communicate()[1]
+    assert process.wait() == 1
+    told = (archives.parent / "told.txt").read_text()
     assert "Interrupted: " in told
     assert "KeyboardInterrupt" not in told
     assert "BrokenProcessPool" not in told
-
-
-@pytest.mark.parametrize("way", ["line", "minhash"])
-def test_deduplication_can_be_stopped(way: str, tmp_path: Path) -> None:
-    run = Run("curate", tmp_path, {})
-    run.on_signal(signal.SIGTERM, None)
-    documents = [Document(str(n), prose(n), "s") for n in range(3)]
-    with pytest.raises(Interrupted):
-        WAYS[way](Deduplication(partial(_watched, run)), documents)
 
 
 def test_an_unchanged_site_that_is_crawled_again_has_the_same_contents(tmp_path: Path) -> None:
@@ -203,7 +193,7 @@ def test_an_unchanged_site_that_is_crawled_again_has_the_same_contents(tmp_path:
             one = page("http://x.org/a", html(text), Date=f"day {day}")
             archive.append(dataclasses.replace(one, date=f"2024-05-0{day}T07:08:09Z"))
         run = curate(folder, tmp_path / "runs", filters={})
-        (document,) = read_documents(run / "documents.parquet")
+        (document,) = read_documents(run / "documents-00000.parquet")
         return read_manifest(run).contents, document.created, document.metadata
 
     first, again, other = contents(1, prose(1)), contents(2, prose(1)), contents(3, prose(12))
@@ -255,6 +245,105 @@ def test_a_blocklist_removes(crawled: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("Household Things\n")
     options = {"blocklist": tmp_path / "list.txt", **PLAIN}
     assert len(kept(curate(crawled, tmp_path / "runs", **options))) == 3
+
+
+LICENSE = '<link rel="license" href="https://creativecommons.org/licenses/by/4.0/">'
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Path:
+    """A crawl of two sites that say different things of being learned from."""
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    with ArchiveWriter(folder / "sites.warc.gz", software="test") as archive:
+        for n, path in enumerate(("open", "private", "licensed")):
+            head = LICENSE if path == "licensed" else ""
+            archive.append(page(f"http://a.org/{path}", html(prose(20 * n + 3), head=head)))
+        archive.append(page("http://b.org/reserved", html(prose(71))))
+        archive.append(page("http://b.org/offered", html(prose(72)), TDM_Reservation="0"))
+        # Behind the pages, which makes no difference.
+        rules = "User-agent: GPTBot\nDisallow: /private\n"
+        archive.append(page("http://a.org/robots.txt", rules, kind="text/plain"))
+        tdm = '[{"location": "/*", "tdm-reservation": 1}]'
+        archive.append(page("http://b.org/.well-known/tdmrep.json", tdm, kind="application/json"))
+    return folder
+
+
+def test_what_sites_say_of_being_learned_from_is_asked_for(sites: Path, tmp_path: Path) -> None:
+    assert len(kept(curate(sites, tmp_path / "runs", **PLAIN))) == 5
+    run = curate(sites, tmp_path / "runs", robots=True, **PLAIN)
+    assert set(kept(run)) == {"http://a.org/open", "http://a.org/licensed", "http://b.org/offered"}
+    gone = removed(run)
+    assert gone["http://a.org/private"] == "robots_opt_out: robots.txt disallows GPTBot"
+    assert gone["http://b.org/reserved"].startswith("opt_out: ")
+    (tmp_path / "agents.txt").write_text("OtherBot\n")
+    other = curate(sites, tmp_path / "runs", robots=True, agents=tmp_path / "agents.txt", **PLAIN)
+    assert "http://a.org/private" in kept(other)
+
+
+def test_licences_takedown_and_domains(sites: Path, tmp_path: Path) -> None:
+    run = curate(sites, tmp_path / "runs", licenses=("CC-BY-*",), **PLAIN)
+    assert {url: document.metadata["license"] for url, document in kept(run).items()} == {
+        "http://a.org/licensed": "CC-BY-4.0"
+    }
+    assert json.loads((run / "card.json").read_text())["licenses"]["CC-BY-4.0"]["documents"] == 1
+    (tmp_path / "takedown.txt").write_text("http://a.org/pri*\n")
+    (tmp_path / "domains.txt").write_text("b.org\n")
+    lists = {"takedown": tmp_path / "takedown.txt", "domains": tmp_path / "domains.txt"}
+    run = curate(sites, tmp_path / "runs", **lists, **PLAIN)
+    assert set(kept(run)) == {"http://a.org/open", "http://a.org/licensed"}
+    assert {reason.partition(":")[0] for reason in removed(run).values()} >= {"takedown", "domain_list"}
+
+
+def test_lines_are_cut_and_personal_data_is_tagged_or_removes(crawled: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("jo@example\n")
+    options = {"mask": (), "tag": ("email",), "dedup": {}, **PLAIN}
+    document = kept(curate(crawled, tmp_path / "runs", **options))["http://x.org/mail"]
+    ((start, end, kind),) = json.loads(document.metadata["personal_data"])
+    assert (document.text.encode()[start:end], kind) == (b"jo@example.org", "email")
+    options |= {"clean": {"blocklist_lines": {}, "c4_lines": {}}, "blocklist": tmp_path / "list.txt", "tag": ()}
+    run = curate(crawled, tmp_path / "runs", **options)
+    assert "http://x.org/mail" not in kept(run), "it has no other line"
+    strict = {"filters": {"personal_data": {"kinds": ("email",)}}, "mask": (), "dedup": {}}
+    assert removed(curate(crawled, tmp_path / "runs", **strict))["http://x.org/mail"].startswith("personal_data: ")
+
+
+def test_evaluation_sets_and_classifiers_are_filters(crawled: Path, tmp_path: Path) -> None:
+    (tmp_path / "eval.jsonl").write_text(json.dumps({"question": prose(14)}) + "\n")
+    run = curate(crawled, tmp_path / "runs", decontaminate={"museum": tmp_path / "eval.jsonl"}, dedup={}, **PLAIN)
+    assert removed(run)["http://x.org/new/14"].startswith("contaminated: ")
+    assert json.loads((run / "card.json").read_text())["contamination"]["museum"]["texts"] == 1
+    rows = [{"text": prose(n), "good": "yes"} for n in range(40)] + [
+        {"text": f"Buy {THINGS[n % 10]} now, cheap {THINGS[n // 10]} for all!!! Click {n} here.", "good": "no"}
+        for n in range(40)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stage = load("classify")
+    given = stage.config(positives=str(tmp_path / "rows.jsonl"), label="good=yes", name="prose")
+    model = execute(stage, given, runs=tmp_path / "runs")
+    scored = {"classifiers": {"prose": model}, "dedup": {}}
+    assert len(kept(curate(crawled, tmp_path / "runs", filters={"prose": {"min_score": 0.1}}, **scored))) > 30
+    with pytest.raises(EmptyInput) as caught:
+        curate(crawled, tmp_path / "runs", filters={"prose": {"max_score": 0.01}}, **scored)
+    assert caught.value.hint.startswith("classifier prose removed 36; ")
+
+
+def test_caps_and_epochs(crawled: Path, tmp_path: Path) -> None:
+    sources = {"old": "*/old/*", "new": "*"}
+    plain = {"sources": sources, "dedup": {}, **PLAIN}
+    run = curate(crawled, tmp_path / "runs", caps={"new": 0.002}, epochs={"old": 2.0}, **plain)
+    sizes = {row["source"]: row["bytes"] for row in read_manifest(run).results["table"]}
+    assert 0 < sizes["new"] < 3500
+    assert read_manifest(run).results["epochs"] == {"new": 1.0, "old": 2.0}
+
+
+def test_croissant_and_the_summary_are_written(crawled: Path, tmp_path: Path) -> None:
+    run = curate(crawled, tmp_path / "runs", **PLAIN)
+    described = json.loads((run / "croissant.json").read_text())
+    assert described["distribution"][0]["sha256"] == read_manifest(run).files["documents-00000.parquet"]["sha256"]
+    card = json.loads((run / "card.json").read_text())
+    assert card["eu_summary"]
+    assert [row["filter"] for row in card["audits"]["filters"]] == ["gopher_length", "all filters"]
 
 
 def test_jsonl_and_wet_and_text_and_malformed_rows(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hornbook.errors import EmptyInput, InputError
 from hornbook.judge.metrics import Accuracy, accuracy, preferred
 from hornbook.judge.score import log_likelihoods
 from hornbook.model.transformer import Transformer
-from hornbook.text.document import open_bytes
+from hornbook.text.files import open_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,91 @@
+"""What a page says of itself in its tags: language, licence, canonical address, date and meta."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from html import unescape
+
+ATTRIBUTE = re.compile(r' ([^\s=]+)="([^"]*)"')
+DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d(?:[T ][\d:.]+(?:Z|[+-]\d\d:?\d\d)?)?")
+JSON_DATE = re.compile(r'"datePublished"\s{0,9}:\s{0,9}"([^"<]{8,40})"')
+PLAIN = ("<a ", "<link ")
+RELATIONS = re.compile(r"(?i)canonical|license")
+DATES = (
+    "article:published_time",
+    "datepublished",
+    "og:published_time",
+    "dc.date.issued",
+    "dcterms.created",
+    "dcterms.date",
+    "dc.date",
+    "pubdate",
+    "publish-date",
+    "publication_date",
+    "sailthru.date",
+    "parsely-pub-date",
+    "date",
+)
+"""Names and properties of meta that tell when a page was published, the surest first."""
+
+
+@dataclass(slots=True)
+class Described:
+    """`meta` has lower-case names; a name said twice has both contents."""
+
+    language: str = ""
+    license: str = ""
+    canonical: str = ""
+    date: str = ""
+    meta: dict[str, str] = field(default_factory=dict)
+
+
+def described(tags: list[str], serialized: str) -> Described:
+    """Read the tags html, meta, time and those with `rel`, as a parser has written them."""
+    found, dates = Described(), dict[str, list[str]]()
+    for tag in tags:
+        if tag.startswith(PLAIN) and not RELATIONS.search(tag):
+            continue
+        said = {name: unescape(value) for name, value in ATTRIBUTE.findall(tag)}
+        if tag.startswith("<meta "):
+            _read_meta(said, found.meta, dates)
+        elif tag.startswith("<html"):
+            found.language = found.language or said.get("lang", "").strip().lower()
+        elif tag.startswith("<time "):
+            dates.setdefault(said.get("itemprop", "").lower() or "time", []).append(said.get("datetime", ""))
+        else:
+            _read_link(said, found)
+    found.date = _published(dates, serialized)
+    return found
+
+
+def _read_meta(said: dict[str, str], meta: dict[str, str], dates: dict[str, list[str]]) -> None:
+    if "content" not in said:
+        return
+    if "name" in said:
+        name = said["name"].strip().lower()
+        meta[name] = f"{meta[name]}, {said['content'].strip()}" if name in meta else said["content"].strip()
+    for key in ("name", "property", "itemprop"):
+        dates.setdefault(said.get(key, "").lower(), []).append(said["content"])
+
+
+def _read_link(said: dict[str, str], found: Described) -> None:
+    relations, href = said.get("rel", "").lower().split(), said.get("href", "").strip()
+    if "license" in relations:
+        found.license = found.license or href
+    if "canonical" in relations:
+        found.canonical = found.canonical or href
+
+
+def _published(dates: dict[str, list[str]], serialized: str) -> str:
+    """The first of the dates that looks like one, the surest first."""
+    said = [*dates.get(DATES[0], ()), *dates.get(DATES[1], ()), *_in_json(serialized)]
+    said += [date for name in (*DATES[2:], "time") for date in dates.get(name, ())]
+    return next((day[0] for date in said if (day := DATE.match(date.strip()))), "")
+
+
+def _in_json(serialized: str) -> list[str]:
+    """What JSON-LD gives as the page's date; plain text search, since much of it on the web is no valid JSON."""
+    at = serialized.find('"datePublished"')
+    found = JSON_DATE.match(serialized, at) if at >= 0 else None
+    return [found[1]] if found else []
