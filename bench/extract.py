@@ -1,7 +1,7 @@
 """HTML to main text: speed, and how near the text is to what people have marked.
 
-The trees of `hornbook.text.content` were trained on the pages that HORNBOOK_DATA has by default: there the F1 is too
-good. It tells something on other pages, and in cross-validation, which `train_content.py` does.
+The trees of `hornbook.text.pages.content` were trained on the pages that HORNBOOK_DATA has by default: there the F1 is
+too good. It tells something on other pages, and in cross-validation, which `train_content.py` does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from measure import Measured, Peer, Row, Stopwatch, main
 
 def extract(*, megabytes: float) -> Measured:
     """Our main text, title, language, licence, date, canonical address and meta."""
-    from hornbook.text.extract import bomb, extract_html
+    from hornbook.text.pages.extract import bomb, extract_html
 
     return _extracted(megabytes, lambda html: "" if bomb(html) else extract_html(html, main_content=True).text)
 

@@ -42,14 +42,14 @@ def _endless_texts() -> Iterator[str]:
 
 def minhash(*, megabytes: float) -> Measured:
     """Ours, in memory: every pair that agrees in a band is believed, as by the peers."""
-    from hornbook.text.minhash import clusters
+    from hornbook.text.duplicates.minhash import clusters
 
     return _measured(documents(megabytes), 0.0, clusters)
 
 
 def minhash_confirmed(*, megabytes: float) -> Measured:
     """Ours as it is used: pairs are confirmed by their Jaccard similarity."""
-    from hornbook.text.minhash import clusters
+    from hornbook.text.duplicates.minhash import clusters
 
     return _measured(documents(megabytes), 0.8, clusters)
 

@@ -13,7 +13,7 @@ DATE = "2020-01-01T00:00:00Z"
 
 def archive(*, megabytes: float, folder: Path) -> None:
     """One WARC file with the pages."""
-    from hornbook.text.archive_writer import ArchiveWriter, Exchange
+    from hornbook.text.archives.writer import ArchiveWriter, Exchange
 
     with ArchiveWriter(fresh(folder / "warc") / "pages.warc.gz", software="bench", robots="ignore") as writer:
         for at, page in enumerate(pages(megabytes)):
@@ -40,7 +40,7 @@ def pipeline(*, megabytes: float, folder: Path) -> Measured:
 
 
 def _gopher() -> dict[str, Any]:
-    from hornbook.text.quality import FILTERS
+    from hornbook.text.rules.quality import FILTERS
 
     return {one.__name__: {} for one in FILTERS if one.__name__.startswith("gopher_")}
 

@@ -51,8 +51,8 @@ def quality_auc(*, megabytes: float) -> Measured:
 
 def _parts_of_pages(megabytes: float) -> tuple[list[str], list[str], list[str]]:
     """English pages as a whole, their main text, and what is neither title nor main text."""
-    from hornbook.text.extract import extract_html
     from hornbook.text.language import identify
+    from hornbook.text.pages.extract import extract_html
 
     whole, kept, left = [], [], []
     for page in pages(megabytes):
@@ -67,7 +67,7 @@ def _parts_of_pages(megabytes: float) -> tuple[list[str], list[str], list[str]]:
 
 def _rules_passed(texts: Sequence[str]) -> list[int]:
     from hornbook.text.document import Document
-    from hornbook.text.quality import FILTERS, chosen
+    from hornbook.text.rules.quality import FILTERS, chosen
 
     names = [one.__name__ for one in FILTERS if one.__name__.startswith(("gopher", "c4"))]
     rules = list(chosen({name: {} for name in names}))

@@ -66,8 +66,8 @@ def _damage(raw: bytes, how: str, draw: random.Random) -> bytes:
 
 def recover_pages(*, archives: int, folder: Path) -> Measured:
     """Our pages of damaged archives."""
+    from hornbook.text.archives.warc import Page
     from hornbook.text.read import read_file
-    from hornbook.text.warc import Page
 
     def found(path: Path) -> Iterator[bytes]:
         yield from (thing.body for thing in read_file(path) if isinstance(thing, Page))
@@ -114,8 +114,8 @@ def _recovered(folder: Path, read: Callable[[Path], Iterator[bytes]]) -> Measure
 
 def read_pages(*, megabytes: float, folder: Path, packed: bool) -> Measured:
     """Our pages: status, headers, body."""
+    from hornbook.text.archives.warc import Page
     from hornbook.text.read import read_file
-    from hornbook.text.warc import Page
 
     (path,) = folder.iterdir()
     return _measured(len(thing.body) for thing in read_file(path) if isinstance(thing, Page))

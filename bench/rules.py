@@ -25,7 +25,7 @@ CONFIG = f"GopherRepetition, GopherQuality, C4Quality, FineWebQuality; every n-t
 def rules(*, megabytes: float) -> Measured:
     """All rules, on statistics counted once."""
     from hornbook.text.document import Document
-    from hornbook.text.quality import chosen
+    from hornbook.text.rules.quality import chosen
 
     table = {name: {"after_c4": True} if name in FINEWEB else {} for name in (*GOPHER, *C4, *FINEWEB)}
     chosen_rules, batch = chosen(table), 256

@@ -1,7 +1,7 @@
-"""Train the trees of `hornbook.text.content` on the marked pages of HORNBOOK_DATA, or say how good such trees are.
+"""Train the trees of `hornbook.text.pages.content` on the marked pages of HORNBOOK_DATA, or say how good they are.
 
     python bench/train_content.py --check     F1 on the article benchmark, each page by trees that saw none of its site
-    python bench/train_content.py             write hornbook/text/content_trees.py
+    python bench/train_content.py             write hornbook/text/pages/content_trees.py
 
 Needs `pip install lightgbm`. A block is main text where more than half of its words are in a page's gold, in order; of
 trafilatura's pages only blocks that hold a snippet count. Pages weigh the same, those without a whole gold less.
@@ -23,8 +23,8 @@ from inputs import rows
 from measure import ROOT
 from resiliparse.parse.html import HTMLTree
 
-from hornbook.text import content
-from hornbook.text.blocks import Walked, walk
+from hornbook.text.pages import content
+from hornbook.text.pages.blocks import Walked, walk
 
 FOLDS, TREES, WORD = 6, 200, re.compile(r"\w+")
 SETS = {"aeb": 1.0, "readability": 0.5, "trafilatura": 0.25, "webmainbench_sample": 0.3}

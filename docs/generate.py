@@ -21,11 +21,11 @@ from hornbook import errors, execute, manifest, stages
 from hornbook.cli import app
 from hornbook.config import Takes, marks, required
 from hornbook.stages import curate
-from hornbook.text.c4 import c4_lines
 from hornbook.text.identifiers import KINDS
 from hornbook.text.judge import blocklist_lines
 from hornbook.text.privacy import DEFAULT
-from hornbook.text.quality import FILTERS
+from hornbook.text.rules.c4 import c4_lines
+from hornbook.text.rules.quality import FILTERS
 from hornbook.training import Lora
 
 ROOT = Path(__file__).parents[1]

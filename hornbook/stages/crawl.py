@@ -27,12 +27,12 @@ from protego import Protego
 from hornbook.config import Count, Positive
 from hornbook.errors import EmptyInput, HornbookError, InputError, MissingExtra, UsageError
 from hornbook.run import Run
-from hornbook.text.archive_writer import ArchiveWriter, Exchange, lasting, read_exchanges, response_block
-from hornbook.text.bodies import Undecodable, parse_response
+from hornbook.text.archives.bodies import Undecodable, parse_response
+from hornbook.text.archives.warc import Page
+from hornbook.text.archives.writer import ArchiveWriter, Exchange, lasting, read_exchanges, response_block
 from hornbook.text.document import Document, document_id, write_documents
-from hornbook.text.extract import links, normal_url
 from hornbook.text.files import Place, find_places, hash_file, is_remote, kind_of, list_files, size_of
-from hornbook.text.warc import Page
+from hornbook.text.pages.extract import links, normal_url
 
 MAKES = "crawl"
 ARCHIVE = "crawl.warc.gz"

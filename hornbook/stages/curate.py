@@ -29,16 +29,16 @@ from hornbook.text.corpus import CLUSTERS, Last
 from hornbook.text.croissant import File, croissant
 from hornbook.text.disclosure import disclosure
 from hornbook.text.document import Malformed, write_rows
+from hornbook.text.duplicates.passes import Corpus, deduplicate
+from hornbook.text.duplicates.ways import WAYS, Id, Way
 from hornbook.text.engine import Engine, Local, Ray, Workplace
 from hornbook.text.files import Place, hash_file, is_remote, kind_of, size_of
 from hornbook.text.judge import Piece, Plan, edits, judge_piece, named_rules, site_files, warm
-from hornbook.text.passes import Corpus, deduplicate
 from hornbook.text.privacy import DEFAULT, check_kinds
-from hornbook.text.quality import checked, chosen
 from hornbook.text.read import pieces
 from hornbook.text.robots import AGENTS, read_agents
+from hornbook.text.rules.quality import checked, chosen
 from hornbook.text.tally import OPT_OUTS, Tally
-from hornbook.text.ways import WAYS, Id, Way
 
 MAKES = "corpus"
 PIECE = 32

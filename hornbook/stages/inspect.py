@@ -24,15 +24,15 @@ from hornbook.errors import EmptyInput, UsageError
 from hornbook.manifest import Input
 from hornbook.progress import progress, say
 from hornbook.report.wording import size, visible
+from hornbook.text.archives.warc import Page
 from hornbook.text.document import Document, Malformed, order_key, read_documents
-from hornbook.text.extract import page_document
 from hornbook.text.files import find_files, kind_of
-from hornbook.text.quality import Rules, checked, chosen
+from hornbook.text.pages.extract import page_document
 from hornbook.text.rates import wilson
 from hornbook.text.read import read_file
+from hornbook.text.rules.quality import Rules, checked, chosen
 from hornbook.text.safety import blocklist, read_phrases
 from hornbook.text.trained import filter_of, load
-from hornbook.text.warc import Page
 
 EXCERPT = 400
 """Characters shown of a text."""

@@ -84,8 +84,8 @@ def abuse(document: Document, *, max_score: float = 0.12) -> str | None:
 def terms(text: str) -> dict[str, int]:
     """The abusive terms that a text holds, in small letters, with their weights. Linear time (RE2)."""
     found = dict[str, int]()
-    for match in _pattern().finditer(text):
-        found[match[0].lower()] = next(weight for kind, weight in zip(match.groups(), WEIGHTS, strict=True) if kind)
+    for match in _pattern().finditer(text.encode("utf-8", "replace")):
+        found[match[0].decode().lower()] = next(weight for kind, weight in zip(match.groups(), WEIGHTS, strict=True) if kind)
     return found
 
 
@@ -96,4 +96,4 @@ def _pattern() -> Any:
     options.case_sensitive = False
     options.max_mem = 64 * 2**20
     kinds = [f"({'|'.join(words.split())})s?" for words in (SLURS, INSULTS, CURSES)]
-    return re2.compile(rf"\b(?:({'|'.join(THREATS)})|{'|'.join(kinds)})\b", options)
+    return re2.compile(rf"\b(?:({'|'.join(THREATS)})|{'|'.join(kinds)})\b".encode(), options)

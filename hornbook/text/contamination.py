@@ -27,8 +27,17 @@ from safetensors.numpy import save_file
 
 from hornbook.errors import InputError
 from hornbook.text.document import Document
+from hornbook.text.duplicates.word_hashes import (
+    ONE,
+    Hashes,
+    Places,
+    encoded,
+    folding,
+    hash_runs,
+    hash_words,
+    place_words,
+)
 from hornbook.text.files import Place, kind_of, one_line, open_bytes
-from hornbook.text.word_hashes import ONE, Hashes, Places, encoded, folding, hash_runs, hash_words, place_words
 
 SHORTEST = 8
 """Words that a text of an evaluation set has at least, to count."""

@@ -14,9 +14,9 @@ import pyarrow as pa
 from hornbook.text import mixture
 from hornbook.text.buckets import Entry, entries, read_batch
 from hornbook.text.document import Document, write_documents, write_rows
-from hornbook.text.passes import Corpus
+from hornbook.text.duplicates.passes import Corpus
+from hornbook.text.duplicates.ways import Bucket, Removal
 from hornbook.text.tally import Json, Tally, size
-from hornbook.text.ways import Bucket, Removal
 
 REMOVED = pa.schema([(name, pa.string()) for name in ("id", "url", "source", "rule", "reason", "text")])
 CLUSTERS = pa.schema([(name, pa.string()) for name in ("id", "survivor")])

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 
 from hornbook.errors import InputError, MissingExtra, UsageError
-from hornbook.text.members import CHUNK, LARGEST_RATIO, Members
+from hornbook.text.archives.members import CHUNK, LARGEST_RATIO, Members
 
 Place = Path | str
 

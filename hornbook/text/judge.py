@@ -18,20 +18,21 @@ import orjson
 import pyarrow as pa
 
 from hornbook.errors import UsageError
-from hornbook.text import consent, licences, quality, robots, safety, trained
+from hornbook.text import consent, licences, robots, safety, trained
+from hornbook.text.archives.warc import Page
 from hornbook.text.buckets import Entry, PartWriter
-from hornbook.text.c4 import c4_lines
 from hornbook.text.contamination import Index, contaminated
 from hornbook.text.document import Document, Malformed, Rows
+from hornbook.text.duplicates.ways import Bucket, Way
 from hornbook.text.engine import written
-from hornbook.text.extract import page_document, source_of
 from hornbook.text.files import kind_of
 from hornbook.text.language import identify
+from hornbook.text.pages.extract import page_document, source_of
 from hornbook.text.privacy import mask, tag
-from hornbook.text.quality import Filter, Rules, chosen
 from hornbook.text.read import read_piece
-from hornbook.text.warc import Page
-from hornbook.text.ways import Bucket, Way
+from hornbook.text.rules import quality
+from hornbook.text.rules.c4 import c4_lines
+from hornbook.text.rules.quality import Filter, Rules, chosen
 
 BATCH = 256
 """Documents that are judged at a time: enough for the kernels, few enough to hold."""

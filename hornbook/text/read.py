@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hornbook.text.bodies import LARGEST_BODY
+from hornbook.text.archives.bodies import LARGEST_BODY
+from hornbook.text.archives.frames import Frame, is_frame, read_dictionary
+from hornbook.text.archives.members import GZIP, Member, Raw
+from hornbook.text.archives.warc import Page, read_archive
 from hornbook.text.document import Document, Malformed, document_id
 from hornbook.text.document import Rows as Rows
 from hornbook.text.files import Place, is_compressed, kind_of, name_of, one_line, open_bytes, open_raw, size_of, stem
-from hornbook.text.frames import Frame, is_frame, read_dictionary
 from hornbook.text.json_rows import BOM, LONGEST_ROW, UTF_16, read_array, read_lines, to_document
-from hornbook.text.members import GZIP, Member, Raw
-from hornbook.text.warc import Page, read_archive
 
 ARCHIVES = (".warc", ".wet", ".arc")
 PART = 50_000

@@ -22,8 +22,8 @@ from hornbook.manifest import read_manifest
 from hornbook.stages import load
 from hornbook.stages.crawl import Crawl, serving
 from hornbook.stages.curate import Curate
+from hornbook.text.archives.warc import read_archive
 from hornbook.text.document import Malformed
-from hornbook.text.warc import read_archive
 
 LINKS = {
     "/": ["/a", "/b#part", "/private/x", "/missing", "http://elsewhere.invalid/", "/old", "/slow", "/image"],

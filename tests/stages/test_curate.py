@@ -21,7 +21,7 @@ from hornbook.manifest import read_manifest
 from hornbook.stages import load
 from hornbook.stages.crawl import Crawl
 from hornbook.stages.curate import Curate
-from hornbook.text.archive_writer import ArchiveWriter, Exchange
+from hornbook.text.archives.writer import ArchiveWriter, Exchange
 from hornbook.text.document import Document, order_key, read_documents
 
 DATA = Path(os.environ.get("HORNBOOK_DATA", Path(__file__).parents[3] / "shared" / "data"))

@@ -14,7 +14,7 @@ from hornbook.stages import load
 from hornbook.stages.classify import Classify
 from hornbook.stages.curate import Curate
 from hornbook.stages.inspect import EXCERPT, Inspect, inspect
-from hornbook.text.archive_writer import ArchiveWriter, Exchange
+from hornbook.text.archives.writer import ArchiveWriter, Exchange
 from hornbook.text.card import card
 from hornbook.text.corpus import REMOVED
 from hornbook.text.document import Document, write_documents, write_rows

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hornbook.text import sentences
 from hornbook.text.abuse import abuse, terms
 from hornbook.text.audit import audit, built_in, joined
 from hornbook.text.document import Document
+from hornbook.text.rules.quality import Filter
 from hornbook.text.safety import blocklist
 
 DATA = Path(os.environ.get("HORNBOOK_DATA", Path(__file__).parents[3] / "shared" / "data")) / "safety"
@@ -54,10 +56,15 @@ def test_the_filter_asks_for_more_in_a_long_text() -> None:
     assert judged("A calm text.") is None
 
 
+def each(check: Filter) -> Callable[[Sequence[Document]], list[str | None]]:
+    return lambda documents: [check(document) for document in documents]
+
+
 def test_no_sentence_of_the_audit_is_abuse() -> None:
     slices = built_in()
     texts = {name: [*some, *joined(some)] for name, some in slices.texts.items()}
-    table = audit([("abuse", abuse)], texts, slices.reference, toxic=["You are idiots.", "Drop dead!", "Good day."])
+    toxic = ["You are idiots.", "Drop dead!", "Good day."]
+    table = audit([("abuse", each(abuse))], texts, slices.reference, toxic=toxic)
     assert not table["warnings"]
     assert table["filters"][0]["overall"]["removed"] == 0
     assert table["filters"][0]["recall"]["removed"] == 2
@@ -81,7 +88,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data in {DATA}")
 def test_it_finds_more_than_a_blocklist_and_no_more_in_a_dialect() -> None:
     phrases = tuple(sorted({row["term"] for row in rows("ldnoobw") if row["lang"] == "en"}))
-    filters = [("abuse", abuse), ("blocklist", partial(blocklist, phrases=phrases))]
+    filters = [("abuse", each(abuse)), ("blocklist", each(partial(blocklist, phrases=phrases)))]
     pairs = rows("dialect_pairs")
     slices = {side: [row[side] for row in pairs] for side in ("dialect", "sae")}
     for name in ("surge_toxicity", "wiki_talk_toxicity", "identity_templates"):

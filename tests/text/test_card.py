@@ -131,7 +131,7 @@ def test_a_rule_that_takes_most_of_a_source_is_warned_of() -> None:
 
 def test_an_unequal_filter_is_warned_of() -> None:
     slices = {"dialect/one": ["red things", "red"], "dialect/plain": ["blue things", "blue"]}
-    filters = [("reds", lambda document: "reds: red" if "red" in document.text else None)]
+    filters = [("reds", lambda documents: ["reds: red" if "red" in one.text else None for one in documents])]
     found = audit(filters, slices, {"dialect/one": "dialect/plain"})
     made = card(Tally(), order=[], audits=found)
     (warning,) = made["warnings"]

@@ -13,6 +13,7 @@ import fsspec
 import pytest
 
 from hornbook.errors import InputError, MissingExtra, UsageError
+from hornbook.text.archives.warc import Page
 from hornbook.text.files import (
     find_files,
     find_places,
@@ -25,8 +26,7 @@ from hornbook.text.files import (
     stem,
 )
 from hornbook.text.read import pieces, read_file, read_piece
-from hornbook.text.warc import Page
-from tests.text.archives import packed, page
+from tests.text.archives.made import packed, page
 
 ARCHIVE = packed(page(number, 900) for number in range(40))
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hornbook.text import records
+from hornbook.text.archives import records
+from hornbook.text.archives.warc import Page
 from hornbook.text.document import Document, Malformed, document_id
 from hornbook.text.read import Rows, pieces, read_file, read_piece, read_rows
-from hornbook.text.warc import Page
-from tests.text.archives import ARC_HEAD, arc_page, bomb, packed, page, record, response
+from tests.text.archives.made import ARC_HEAD, arc_page, bomb, packed, page, record, response
 
 ROWS = [{"id": "a", "text": "An apple."}, {"text": "A pear.", "url": "http://x/", "metadata": {"n": 1}, "score": 0.5}]
 BOM = b"\xef\xbb\xbf"
@@ -331,7 +331,7 @@ LIMITED = """
 import json, resource, sys, time
 from pathlib import Path
 from hornbook.text.read import read_file
-from hornbook.text.warc import Page
+from hornbook.text.archives.warc import Page
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20,) * 2)
 told = []

@@ -1,0 +1,1 @@
+"""Duplicates: the ways to find them, kernels, and keys that meet on disk."""

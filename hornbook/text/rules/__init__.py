@@ -1,0 +1,1 @@
+"""Quality rules, and the kernels that count what they ask for."""
