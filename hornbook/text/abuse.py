@@ -85,7 +85,8 @@ def terms(text: str) -> dict[str, int]:
     """The abusive terms that a text holds, in small letters, with their weights. Linear time (RE2)."""
     found = dict[str, int]()
     for match in _pattern().finditer(text.encode("utf-8", "replace")):
-        found[match[0].decode().lower()] = next(weight for kind, weight in zip(match.groups(), WEIGHTS, strict=True) if kind)
+        groups = zip(match.groups(), WEIGHTS, strict=True)
+        found[match[0].decode().lower()] = next(weight for kind, weight in groups if kind)
     return found
 
 
