@@ -106,7 +106,7 @@ def licence_of(*, links: Sequence[str], meta: Mapping[str, str], html: str) -> s
         meta: the meta elements of the page, with lower-case names.
         html: the page.
     """
-    described = next(filter(None, (normal(meta.get(name, "")) for name in META)), "")
+    described = next(filter(None, (normal(meta[name]) for name in META if name in meta)), "")
     for found in (map(normal, links[:MOST]), [described], map(normal, islice(_json_ld(html), MOST)), _stated(html)):
         if licences := [licence for licence in found if licence]:
             return max(licences, key=_conditions)
