@@ -81,13 +81,14 @@ class Ray:
         for argument in arguments:
             if len(waiting) == ahead:
                 yield ray.get(waiting.popleft())
-            waiting.append(task.remote(work, argument))
+            waiting.append(task.remote(os.getcwd(), work, argument))
         while waiting:
             yield ray.get(waiting.popleft())
 
 
-def work_on(work: Callable[[Argument], Any], argument: Argument) -> Any:
-    """A task as Ray sees it: a function of a module, whatever partial application `work` is."""
+def work_on(folder: str, work: Callable[[Argument], Any], argument: Argument) -> Any:
+    """A task as Ray sees it, done where the one who asks is, so that paths mean the same."""
+    os.chdir(folder)
     return work(argument)
 
 

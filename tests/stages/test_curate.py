@@ -172,6 +172,35 @@ def test_kill_and_run_again_with_other_workers_ends_with_the_same_bytes(made: st
     assert (again.identity, again.files) == (whole.identity, whole.files)
 
 
+RAY = """
+import os, sys
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+cluster = Cluster()
+for _ in range(2):
+    cluster.add_node(num_cpus=1, include_dashboard=False)
+ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
+from hornbook.execute import execute
+from hornbook.stages import load
+from hornbook.stages.curate import Curate
+os.chdir(sys.argv[1])
+execute(load("curate"), Curate(crawl=Path("crawl"), filters={}, engine="ray"), runs=Path("ray"))
+assert len(ray.nodes()) == 2
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a Ray cluster on one machine")
+def test_a_ray_cluster_of_two_nodes_makes_the_same_bytes(archives: Path) -> None:
+    pytest.importorskip("ray")
+    command = [sys.executable, "-c", RAY, str(archives.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert _start(archives, archives.parent / "whole", 1).wait() == 0
+    there, here = (read_manifest(next((archives.parent / name).glob("curate-*"))) for name in ("ray", "whole"))
+    assert (there.identity, there.files) == (here.identity, here.files)
+
+
 def test_ctrl_c_ends_the_run_and_not_its_workers(archives: Path) -> None:
     process = _start(archives, archives.parent / "runs", 2)
     while len(_children(process.pid)) < 2 and process.poll() is None:
