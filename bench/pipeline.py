@@ -31,18 +31,22 @@ def archive(*, megabytes: float, folder: Path) -> None:
 
 
 def pipeline(*, megabytes: float, folder: Path) -> Measured:
-    """Our crawl and curate stages, with the peer's rules, and without what it does not do (masking, duplicates)."""
-    options = {"mask": (), "dedup": {}, "filters": _gopher()}
+    """Our crawl and curate stages, with the peer's rules and its ways of removing duplicates and masking."""
+    rules = {name: {} for name in _rules(("gopher_", "c4_sentences", "c4_lorem", "c4_curly"))}
+    rules |= {name: {"after_c4": True} for name in _rules(("fineweb_",))}
+    ungated = {name: {"terminal_punctuation": False} for name in rules if name.startswith(("c4_", "fineweb_"))}
+    filters = {name: {**options, **ungated.get(name, {})} for name, options in rules.items()}
+    options = {"filters": filters, "dedup": {"minhash": {"threshold": 0.0}}, "mask": ("email", "ipv4")}
     _curated(folder / "warm", folder / "warc", **options)  # kernels compile once a machine, and are then kept
     with Stopwatch() as watch:
         made = _curated(folder / "runs", folder / "warc", **options)
     return _piped(made, "documents-*.parquet", megabytes, watch.cpu)
 
 
-def _gopher() -> dict[str, Any]:
+def _rules(beginnings: tuple[str, ...]) -> list[str]:
     from hornbook.text.rules.quality import FILTERS
 
-    return {one.__name__: {} for one in FILTERS if one.__name__.startswith("gopher_")}
+    return [one.__name__ for one in FILTERS if one.__name__.startswith(beginnings)]
 
 
 def _curated(runs: Path, source: Path, **options: Any) -> Path:
@@ -55,23 +59,49 @@ def _curated(runs: Path, source: Path, **options: Any) -> Path:
 
 
 def pipeline_datatrove(*, megabytes: float, folder: Path) -> Measured:
-    """datatrove: WARC, trafilatura, Gopher repetition, Gopher quality, Parquet."""
+    """datatrove: the steps of its FineWeb example but for URL lists and language, which want downloads."""
     from datatrove.executor import LocalPipelineExecutor
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.pipeline.extractors import Trafilatura
-    from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
-    from datatrove.pipeline.readers import WarcReader
+    from datatrove.pipeline.filters import (
+        C4QualityFilter,
+        FineWebQualityFilter,
+        GopherQualityFilter,
+        GopherRepetitionFilter,
+    )
+    from datatrove.pipeline.formatters import PIIFormatter
+    from datatrove.pipeline.readers import ParquetReader, WarcReader
     from datatrove.pipeline.writers import ParquetWriter
 
-    work = fresh(folder / "datatrove")
-    steps = [
-        WarcReader(str(folder / "warc"), default_metadata={"source": "bench"}),
-        Trafilatura(favour_precision=True, timeout=10),
-        GopherRepetitionFilter(),
-        GopherQualityFilter(),
-        ParquetWriter(str(work / "out")),
+    work, config = fresh(folder / "datatrove"), MinhashConfig(n_grams=5, num_buckets=14, hashes_per_bucket=8)
+    judged, signed, buckets, ids, out = (str(work / name) for name in ("judged", "signed", "buckets", "ids", "out"))
+    phases: list[tuple[list[Any], int]] = [
+        (
+            [
+                WarcReader(str(folder / "warc"), default_metadata={"source": "bench"}),
+                Trafilatura(favour_precision=True, timeout=10),
+                GopherRepetitionFilter(),
+                GopherQualityFilter(),
+                C4QualityFilter(filter_no_terminal_punct=False),
+                FineWebQualityFilter(),
+                ParquetWriter(judged),
+            ],
+            1,
+        ),
+        ([ParquetReader(judged), MinhashDedupSignature(signed, config)], 1),
+        ([MinhashDedupBuckets(signed, buckets, config=config)], config.num_buckets),
+        ([MinhashDedupCluster(buckets, ids, config)], 1),
+        ([ParquetReader(judged), MinhashDedupFilter(ids), PIIFormatter(), ParquetWriter(out)], 1),
     ]
     with Stopwatch() as watch:
-        LocalPipelineExecutor(steps, tasks=1, workers=1, logging_dir=str(work / "log")).run()
+        for at, (steps, tasks) in enumerate(phases):
+            LocalPipelineExecutor(steps, tasks=tasks, workers=1, logging_dir=str(work / f"log{at}")).run()
     return _piped(work / "out", "*.parquet", megabytes, watch.cpu)
 
 
@@ -107,7 +137,7 @@ def memory(*, megabytes: float, folder: Path) -> Measured:
     return Measured(megabytes / watch.cpu, {"files": documents})
 
 
-STEPS = "WARC, trafilatura, Gopher rules, Parquet"
+STEPS = "its FineWeb steps: WARC, trafilatura (precise), Gopher, C4, FineWeb rules, MinHash, PII, Parquet"
 ROWS = (
     Row(
         "pipeline",

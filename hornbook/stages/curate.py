@@ -363,7 +363,8 @@ def _tell(
     for warning in made["warnings"]:
         run.say(f"warning: {warning}")
     if malformed:
-        run.say(f"{malformed:,} malformed, in quarantine.jsonl; the first: {_place(tally)}")
+        kinds = "; ".join(f"{count:,} {kind}" for kind, (count, *_) in tally.unread.ranked()[:4])
+        run.say(f"{malformed:,} set aside in quarantine.jsonl ({kinds}); the first: {_place(tally)}")
 
 
 def _crawlers(run: Run) -> list[str]:
