@@ -13,6 +13,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hornbook.text.pages.blocks import (
+    Walked,
+    mass,
+)
+from hornbook.text.pages.content_trees import TREES
+from hornbook.text.pages.vocabulary import (
     ABOVE,
     CUES,
     HIDDEN,
@@ -25,10 +30,7 @@ from hornbook.text.pages.blocks import (
     Places,
     Record,
     Records,
-    Walked,
-    mass,
 )
-from hornbook.text.pages.content_trees import TREES
 
 KINDS = (
     "p",

@@ -16,10 +16,12 @@ from hornbook.text.consent import opt_out
 from hornbook.text.document import Document, document_id
 from hornbook.text.files import stem
 from hornbook.text.licences import licence_of
-from hornbook.text.pages.blocks import DEEPEST, attributes_and_level, walk
+from hornbook.text.pages.blocks import walk
+from hornbook.text.pages.bombs import attributes_and_level
 from hornbook.text.pages.charset import decode
 from hornbook.text.pages.content import main_text, whole_text
 from hornbook.text.pages.described import described
+from hornbook.text.pages.vocabulary import DEEPEST
 
 MOST_ATTRIBUTES = 1000
 DEEP = f"html_depth: more than {DEEPEST:,} elements within each other"

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
 from hornbook.text.pages import content
-from hornbook.text.pages.blocks import DEEPEST, Walked, walk
+from hornbook.text.pages.blocks import Walked, walk
 from hornbook.text.pages.content_trees import TREES
 from hornbook.text.pages.extract import extract_html
+from hornbook.text.pages.vocabulary import DEEPEST
 
 DATA = Path(os.environ.get("HORNBOOK_DATA") or Path(__file__).parents[4] / "shared" / "data") / "extraction"
 STORY = [
