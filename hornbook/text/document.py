@@ -104,16 +104,6 @@ def _columns(documents: list[Document]) -> pa.Table:
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
 
 
-def hash_documents(documents: Iterable[Document]) -> str:
-    """SHA-256, in hex, of all that documents are, in their order, but not of when and in which record they came."""
-    total = hashlib.sha256()
-    for document in documents:
-        lasting = {key: value for key, value in document.metadata.items() if key != "record"}
-        row = [document.id, document.text, document.source, document.url, lasting]
-        total.update(orjson.dumps(row, option=orjson.OPT_SORT_KEYS) + b"\n")
-    return total.hexdigest()
-
-
 def read_documents(path: Path) -> Iterator[Document]:
     """Read what `write_documents` wrote.
 

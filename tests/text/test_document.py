@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +12,6 @@ from hornbook.errors import InputError
 from hornbook.text.document import (
     Document,
     document_id,
-    hash_documents,
     held_out,
     order_key,
     read_documents,
@@ -29,15 +27,6 @@ MALFORMED = [
     (b'{"text": 5}', "`text` is a number, not a string"),
     (b'{"text": "\xff"}', "not JSON"),
 ]
-
-
-def test_the_hash_of_documents_is_of_what_lasts() -> None:
-    def hashed(**changed: Any) -> str:
-        fields = {"url": "http://x", "created": "2024", "metadata": {"title": "T", "record": "<r>"}} | changed
-        return hash_documents([Document("1", "a", "s", **fields), Document("2", "b", "s")])
-
-    assert hashed(created="2025", metadata={"record": "<q>", "title": "T"}) == hashed()
-    assert len({hashed(), hashed(url="http://y"), hashed(metadata={"title": "U"})}) == 3
 
 
 def test_parquet_round_trip_has_the_same_bytes(tmp_path: Path) -> None:
