@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def rows(*, megabytes: float, folder: Path) -> None:
     """JSON lines of that many megabytes, in files of 100 MB at most; the later are near duplicates of the first."""
     fresh(folder / "rows")
     step = 100.0
-    for at in range(-(-int(megabytes) // int(step))):
+    for at in range(math.ceil(megabytes / step)):
         found = texts(min(step, megabytes))
         made = [
             {"id": f"{at}-{n}", "text": f"{text}\nPart {at}.", "url": f"https://x{at}.org/{n}"}

@@ -21,14 +21,18 @@ from measure import DATA, Measured, Row, main
 Removes = Callable[[Sequence[str]], Any]
 """Of each text, whether it is removed."""
 
+NO_DATA = Measured(0.0, {"left_out": "HORNBOOK_DATA has no texts that people have labelled"})
+
 # -- quality ----------------------------------------------------------------------------------------------------------
 
 
 def quality_auc(*, megabytes: float) -> Measured:
-    """ROC-AUC against people's judgement of 303 pages; without labels, all of it."""
+    """ROC-AUC against people's judgement of 303 pages, none of whose labels was learned from."""
     from hornbook.text import classifier, perplexity
 
     judged = rows("quality/dclm_human_quality")
+    if not judged:
+        return NO_DATA
     texts = [row["text"] for row in judged]
     reference = [row["text"] for name in ("wikipedia_en_30", "books_valid") for row in rows(f"text/{name}")]
     whole, kept, left = _parts_of_pages(megabytes)
@@ -100,6 +104,8 @@ def toxicity_audit() -> Measured:
     from hornbook.text.abuse import abuse
     from hornbook.text.safety import blocklist
 
+    if not rows("safety/davidson_tweets"):
+        return NO_DATA
     data = Labelled()
     model = data.train()
     phrases = tuple(sorted({row["term"] for row in rows("safety/ldnoobw") if row["lang"] == "en"}))
