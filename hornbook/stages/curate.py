@@ -337,7 +337,9 @@ def _tell(
     audited: Mapping[str, Any],
     names: Sequence[str],
 ) -> None:
-    order = [*config.filters, "blocklist", "contaminated", "duplicate_id", *(WAYS[name].rule for name in config.dedup)]
+    models = sorted(rule for rule in tally.removed.entries if rule.startswith(("classifier ", "perplexity ")))
+    order = [*config.filters, *models, "blocklist", "contaminated", "duplicate_id"]
+    order += [WAYS[name].rule for name in config.dedup]
     made = card(
         tally,
         order=[*order, "mixture"],

@@ -7,6 +7,7 @@ files whose members end in the middle of a record, and files of which a part was
 from __future__ import annotations
 
 import zlib
+from abc import ABC, abstractmethod
 from os import SEEK_END
 from typing import IO
 
@@ -23,7 +24,7 @@ LOOK_BACK = 2 * PACKED
 """Bytes before the place where a member was found to be damaged in which the next may already have begun."""
 
 
-class Window:
+class Window(ABC):
     """Bytes ahead of a place: `data[at:]` is what has been read of them."""
 
     def __init__(self, offset: int) -> None:
@@ -62,9 +63,9 @@ class Window:
                 return
             few = CHUNK
 
+    @abstractmethod
     def _read(self, count: int) -> bytes:
         """More bytes; none only at the end."""
-        raise NotImplementedError
 
 
 class Raw(Window):
@@ -114,9 +115,9 @@ class Packed(Window):
                 return out
         return b""
 
+    @abstractmethod
     def _unpack(self) -> bytes:
         """More of what is held; sets `read`, and `done` with the last."""
-        raise NotImplementedError
 
     @property
     def too_large(self) -> bool:
