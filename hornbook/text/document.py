@@ -56,7 +56,8 @@ class Rows:
 
 def document_id(url: str, payload: bytes) -> str:
     """32 hex digits that depend on where a document is from and on its bytes, and on nothing else."""
-    return hashlib.blake2b(url.encode() + b"\0" + payload, digest_size=16).hexdigest()
+    # Processors have instructions for SHA-256, which takes half of the time of BLAKE2.
+    return hashlib.sha256(url.encode() + b"\0" + payload).hexdigest()[:32]
 
 
 def order_key(id: str, *, seed: int, purpose: str = "") -> int:
