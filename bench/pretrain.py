@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from hornbook.learn.batches import Batch, Pretraining
-    from hornbook.model.transformer import Architecture
+    from hornbook.model.architecture import Architecture
 
 CORES = os.cpu_count() or 1
 

@@ -223,7 +223,8 @@ def _execute(name: str, values: dict[str, Any], runs: Path) -> Path:
 
 
 def _model(folder: Path, tokens: Path) -> None:
-    from hornbook.model.transformer import Architecture, Transformer
+    from hornbook.model.architecture import Architecture
+    from hornbook.model.transformer import Transformer
     from hornbook.model.weights import save_model
 
     shape = Architecture(

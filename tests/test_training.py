@@ -14,7 +14,8 @@ from hornbook.execute import execute, name_run
 from hornbook.learn.chat import TEMPLATE
 from hornbook.manifest import Input, read_manifest
 from hornbook.model import lora
-from hornbook.model.transformer import Architecture, Transformer
+from hornbook.model.architecture import Architecture
+from hornbook.model.transformer import Transformer
 from hornbook.model.weights import load_model, save_model
 from hornbook.stages import load
 from hornbook.text import bpe

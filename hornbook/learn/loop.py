@@ -78,7 +78,8 @@ def train(
 def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Teacher forcing: cross-entropy of every weighted target, within its own document only."""
     hidden = model.hidden(batch.tokens, documents=batch.documents)
-    return cross_entropy(hidden, batch.targets, batch.weights, head=model.head_weight)
+    cap = model.architecture.final_logit_softcapping
+    return cross_entropy(hidden, batch.targets, batch.weights, head=model.head_weight, softcap=cap)
 
 
 def answer_log_probabilities(model: Transformer, batch: Batch) -> Tensor:
@@ -91,6 +92,7 @@ def answer_log_probabilities(model: Transformer, batch: Batch) -> Tensor:
         head=model.head_weight,
         examples=batch.documents,
         count=len(batch.document_ids),
+        softcap=model.architecture.final_logit_softcapping,
     )
 
 

@@ -13,23 +13,34 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from hornbook.model.attention import soft_cap
+
 CHUNK = 1024
 """Positions whose logits exist at one time: 1024 x 32k x 4 bytes = 131 MB."""
 
 
-def cross_entropy(hidden: Tensor, targets: Tensor, weights: Tensor, *, head: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy(
+    hidden: Tensor, targets: Tensor, weights: Tensor, *, head: Tensor, softcap: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Weighted negative log-likelihood in nats: sum_i w_i (logsumexp_v(h_i . W_v) - h_i . W_{y_i}), and sum_i w_i.
 
-    `hidden` [..., D], `targets` int64 [...], `weights` [...], `head` [V, D]. Logits are formed only where w > 0 and
-    `CHUNK` positions at a time; their gradient is formed in the same pass (as in Liger, arXiv 2410.10989), so
-    memory is that of one chunk and the backward pass costs nothing but a scaling.
+    `hidden` [..., D], `targets` int64 [...], `weights` [...], `head` [V, D]; `softcap` c: logits z are c tanh(z / c).
+    Logits are formed only where w > 0 and `CHUNK` positions at a time; their gradient is formed in the same pass (as in
+    Liger, arXiv 2410.10989), so memory is that of one chunk and the backward pass costs nothing but a scaling.
     """
     chosen, target, weight = _answers(hidden, targets, weights)
-    return _CrossEntropy.apply(chosen, head, target, weight), weight.sum()  # type: ignore[no-untyped-call]
+    return _CrossEntropy.apply(chosen, head, target, weight, softcap), weight.sum()  # type: ignore[no-untyped-call]
 
 
 def sequence_log_probability(
-    hidden: Tensor, targets: Tensor, weights: Tensor, *, head: Tensor, examples: Tensor, count: int
+    hidden: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    *,
+    head: Tensor,
+    examples: Tensor,
+    count: int,
+    softcap: float | None = None,
 ) -> Tensor:
     """log p(answer | prompt) in nats of every packed example: [count]; differentiable.
 
@@ -39,7 +50,7 @@ def sequence_log_probability(
     chosen, target, weight = _answers(hidden, targets, weights)
     example = examples.reshape(-1)[weights.reshape(-1).nonzero().squeeze(1)]
     parts = [
-        checkpoint(_log_probability, h, head, y, use_reentrant=False)
+        checkpoint(_log_probability, h, head, y, softcap, use_reentrant=False)
         for h, y in zip(torch.split(chosen, CHUNK), torch.split(target, CHUNK), strict=True)
     ]
     return weight.new_zeros(count).index_add(0, example, torch.cat(parts).to(weight.dtype) * weight)
@@ -64,13 +75,14 @@ def _answers(hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, 
     return hidden.reshape(-1, hidden.shape[-1])[kept], targets.reshape(-1)[kept], weight
 
 
-def _logits(hidden: Tensor, head: Tensor) -> Tensor:
+def _logits(hidden: Tensor, head: Tensor, softcap: float | None) -> Tensor:
     logits = F.linear(hidden, head)
+    logits = logits if softcap is None else soft_cap(logits, softcap)
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _log_probability(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-    logits = _logits(hidden, head)
+def _log_probability(hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
+    logits = _logits(hidden, head, softcap)
     return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(1)
 
 
@@ -78,7 +90,9 @@ class _CrossEntropy(torch.autograd.Function):
     """The sum and, in the same pass, its gradients: dL/dlogits = w (softmax - onehot)."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, softcap: float | None
+    ) -> Tensor:
         wants_hidden, wants_head = ctx.needs_input_grad[:2]
         total = weights.new_zeros(())
         d_hidden = torch.empty_like(hidden) if wants_hidden else None
@@ -87,7 +101,12 @@ class _CrossEntropy(torch.autograd.Function):
             piece = slice(start, start + CHUNK)
             h, y, w = hidden[piece], targets[piece], weights[piece]
             logits = F.linear(h, head)
+            if softcap is not None:
+                logits = soft_cap(logits, softcap)
             loss, d_logits = _loss_and_gradient(logits, y, w)
+            if softcap is not None:
+                # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
+                d_logits *= 1 - (logits / softcap).square()
             total += loss
             if d_hidden is not None:
                 d_hidden[piece] = d_logits @ head.to(d_logits.dtype)
@@ -97,9 +116,9 @@ class _CrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         d_hidden, d_head = ctx.saved_tensors
-        return _scaled(d_hidden, scale), _scaled(d_head, scale), None, None
+        return _scaled(d_hidden, scale), _scaled(d_head, scale), None, None, None
 
 
 def _loss_and_gradient(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

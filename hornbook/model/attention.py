@@ -42,40 +42,53 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return autocast if torch.is_autocast_enabled(kind) else x.dtype
 
 
-def plan_attention(mask: Tensor | None, *, queries: int, keys: int, like: Tensor) -> tuple[Tensor | None, bool]:
-    """(mask in the form the attention wants, whether by matmul).
+def plan_attention(
+    mask: Tensor | None, *, queries: int, keys: int, like: Tensor, capped: bool
+) -> tuple[Tensor | None, bool]:
+    """(mask in the form the attention wants, whether by matmul); capped scores are by matmul, SDPA knows no cap.
 
     A choice by shape and type alone, so that training, scoring and reference passes use the same arithmetic.
     """
-    dtype = compute_dtype(like)
-    if like.device.type != "cpu" or dtype != torch.bfloat16 or keys > MATMUL_ATTENTION_LIMIT:
+    dtype, device = compute_dtype(like), like.device
+    if not capped and (device.type != "cpu" or dtype != torch.bfloat16 or keys > MATMUL_ATTENTION_LIMIT):
         return mask, False
     if mask is None and queries > 1:
-        mask = torch.ones(1, 1, queries, keys, dtype=torch.bool).tril()
+        mask = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=device).tril()
     if mask is None:
         return None, True
-    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -math.inf), True
+    return torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill_(~mask, -math.inf), True
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(Q K' / sqrt(C)) V: query [B, H, T, C], key and value [B, K, S, C] -> [B, H, T, C].
+def soft_cap(x: Tensor, cap: float) -> Tensor:
+    """cap tanh(x / cap) (Gemma 2, arXiv 2408.00118, section 2)."""
+    return (x / cap).tanh() * cap
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, scale: float) -> Tensor:
+    """softmax(scale Q K') V: query [B, H, T, C], key and value [B, K, S, C] -> [B, H, T, C].
 
     mask: bool, True = visible, [B or 1, 1, T, S]; None is causal with T = S, or T = 1 that sees every key.
     """
     causal = mask is None and query.shape[2] > 1
     grouped = query.shape[1] != key.shape[1]
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=causal, enable_gqa=grouped, scale=scale
+    )
 
 
-def attend_by_matmul(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+def attend_by_matmul(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, *, scale: float, softcap: float | None = None
+) -> Tensor:
     """`attend` written out, the heads of a group folded together so that keys and values are never repeated.
 
-    bias: 0 where visible, -inf elsewhere, [B or 1, 1, T, S]; None: every key is visible.
+    softcap: bounds the scores. bias: 0 where visible, -inf elsewhere, [B or 1, 1, T, S]; None: every key is visible.
     """
     rows, heads, length, size = query.shape
     groups, keys = key.shape[1:3]
-    grouped = (query * size**-0.5).reshape(rows, groups, -1, size)
+    grouped = (query * scale).reshape(rows, groups, -1, size)
     scores: Tensor = grouped @ key.transpose(-1, -2)
+    if softcap is not None:
+        scores = soft_cap(scores, softcap)
     if bias is not None:
         # In place: the product's own gradient needs no scores, and a pass over them costs as much as the product.
         scores = scores.view(rows, groups, -1, length, keys).add_(bias[:, :, None]).view(scores.shape)

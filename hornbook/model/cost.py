@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from hornbook.model.transformer import Architecture, Transformer
+from hornbook.model.architecture import Architecture
+from hornbook.model.transformer import Transformer
 
 
 def shapes(architecture: Architecture) -> dict[str, torch.Size]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbook.errors import InputError
-from hornbook.model.transformer import Architecture, RopeScaling
+from hornbook.model.architecture import Architecture
+from hornbook.model.rope import Llama3, RopeScaling
 
 Config = Mapping[str, Any]
 
@@ -53,7 +54,6 @@ COPIED = (
     "num_key_value_heads",
     "head_dim",
     "max_position_embeddings",
-    "rms_norm_eps",
     "rope_theta",
     "tie_word_embeddings",
 )
@@ -81,6 +81,7 @@ def to_config(architecture: Architecture) -> dict[str, Any]:
     family = family_of(architecture)
     config = {name: getattr(architecture, name) for name in COPIED}
     config |= {"model_type": family.model_type, "architectures": [family.class_name], "hidden_act": "silu"}
+    config |= {"rms_norm_eps": architecture.norm_eps}
     config |= {"rope_scaling": scaling_to_config(architecture.rope_scaling)}
     if family.sliding_window:
         config["sliding_window"] = architecture.sliding_window
@@ -107,7 +108,7 @@ def from_config(config: Config, *, where: str = "config.json") -> Architecture:
         num_key_value_heads=whole(config, "num_key_value_heads", where, default=heads),
         head_dim=whole(config, "head_dim", where, default=family.head_dim or hidden // max(heads, 1)),
         max_position_embeddings=whole(config, "max_position_embeddings", where, default=2048),
-        rms_norm_eps=number(config, "rms_norm_eps", where, default=1e-6),
+        norm_eps=number(config, "rms_norm_eps", where, default=1e-6),
         rope_theta=number(rope, "rope_theta", where, default=10000.0),
         rope_scaling=scaling_from_config(rope, where),
         tie_word_embeddings=config.get("tie_word_embeddings") is True,
@@ -145,7 +146,7 @@ def rope_of(config: Config) -> dict[str, Any]:
     return top | (dict(nested) if isinstance(nested, Mapping) else {"rope_type": nested})
 
 
-def scaling_from_config(rope: Config, where: str) -> RopeScaling | None:
+def scaling_from_config(rope: Config, where: str) -> Llama3 | None:
     kind = rope.get("rope_type", rope.get("type", "default"))
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise InputError(f"{where}: partial_rotary_factor = {rope['partial_rotary_factor']!r} is not supported")
@@ -153,7 +154,7 @@ def scaling_from_config(rope: Config, where: str) -> RopeScaling | None:
         return None
     if kind != "llama3":
         raise InputError(f"{where}: rope_type = {kind!r} is not supported", hint="supported: 'default', 'llama3'")
-    return RopeScaling(
+    return Llama3(
         factor=number(rope, "factor", where),
         low_freq_factor=number(rope, "low_freq_factor", where),
         high_freq_factor=number(rope, "high_freq_factor", where),

@@ -1,140 +1,44 @@
-"""The decoder: one pre-norm Transformer, of which every family is a value (`families.py`).
+"""The decoder: one Transformer, of which every family is a value (`families.py`).
 
 Shapes: B rows, T tokens, S keys, D hidden size, H query heads, K key/value heads, C head size, V vocabulary.
-Module names are Hugging Face's Llama names, so that a state dict here is a `model.safetensors` there.
-The transformer knows no adapters, no losses and no files.
+Module names are Hugging Face's Llama names, so that a state dict here is a `model.safetensors` there; what other
+families call theirs is in `names.py`. The transformer knows no adapters, no losses and no files.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hornbook.errors import InputError
-from hornbook.model.attention import attend, attend_by_matmul, compute_dtype, plan_attention, row_mask
+from hornbook.model.architecture import Activation, Architecture, LayerKind
+from hornbook.model.attention import attend, attend_by_matmul, compute_dtype, plan_attention, row_mask, soft_cap
 from hornbook.model.cache import Cache, LayerCache
+from hornbook.model.norms import make_norm
+from hornbook.model.rope import rotate, rotation
 
-
-@dataclass(frozen=True, kw_only=True)
-class RopeScaling:
-    """Llama 3.1's stretch of the low rotary frequencies; names as in Hugging Face's `rope_scaling`."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position_embeddings: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """The shape of a decoder, in Hugging Face's names. Raises InputError where the numbers do not fit together."""
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    rms_norm_eps: float = 1e-5
-    rope_theta: float = 10000.0
-    rope_scaling: RopeScaling | None = None
-    tie_word_embeddings: bool = True
-    qk_norm: bool = False
-    """RMSNorm over each head's query and key before the rotation (Qwen3)."""
-    attention_bias: bool = False
-    """Biases on the query, key and value projections (Qwen2); the output projection never has one."""
-    max_position_embeddings: int = 2048
-    sliding_window: int | None = None
-    """A token sees itself and the `sliding_window - 1` tokens before it; None: all of them."""
-
-    def __post_init__(self) -> None:
-        for name in SIZES:
-            if not 1 <= getattr(self, name) <= LARGEST:
-                raise InputError(f"architecture: {name} = {getattr(self, name)} must be at least 1, at most {LARGEST}")
-        if self.num_attention_heads * self.head_dim > LARGEST:
-            raise InputError(f"architecture: num_attention_heads * head_dim must be at most {LARGEST}")
-        if self.sliding_window is not None and self.sliding_window < 1:
-            raise InputError(f"architecture: sliding_window = {self.sliding_window} must be at least 1")
-        if self.num_attention_heads % self.num_key_value_heads:
-            raise InputError(
-                f"architecture: num_attention_heads = {self.num_attention_heads} is not a multiple of "
-                f"num_key_value_heads = {self.num_key_value_heads}"
-            )
-        if self.head_dim % 2:
-            raise InputError(f"architecture: head_dim = {self.head_dim} must be even, rotary embeddings turn pairs")
-
-
-SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "max_position_embeddings",
-)
-LARGEST = 2**24
-"""No size is larger: a foreign config must not make products overflow."""
-
-
-def inverse_frequencies(architecture: Architecture, *, device: torch.device) -> Tensor:
-    """float32[C/2] radians per position: theta^(-2i/C) (RoFormer, arXiv 2104.09864, eq. 15)."""
-    exponent = torch.arange(0, architecture.head_dim, 2, dtype=torch.int64, device=device).float()
-    frequencies = 1.0 / (architecture.rope_theta ** (exponent / architecture.head_dim))
-    return frequencies if architecture.rope_scaling is None else stretch(frequencies, architecture.rope_scaling)
-
-
-def stretch(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
-    """Llama 3.1: wavelengths past the old context are stretched by `factor`, short ones kept, between them blended."""
-    turns = scaling.original_max_position_embeddings * frequencies / (2 * math.pi)
-    kept = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    kept = kept.clamp(0, 1)
-    return kept * frequencies + (1 - kept) * frequencies / scaling.factor
-
-
-def rotation(positions: Tensor, architecture: Architecture, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin [..., T, 1, C] for int64 positions [..., T]; sin carries the sign of the half rotation."""
-    angles = positions[..., None].float() * inverse_frequencies(architecture, device=positions.device)
-    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
-    return torch.cat((cos, cos), -1).unsqueeze(-2), torch.cat((-sin, sin), -1).unsqueeze(-2)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn [B, T, heads, C] by its positions; pairs are (i, i + C/2) as in Hugging Face's Llama."""
-    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What every layer of one forward pass shares."""
+    """What the layers of one kind share in one forward pass."""
 
-    cos: Tensor
-    sin: Tensor
-    """[T, 1, C] or, where rows are at different positions, [B, T, 1, C]."""
+    turn: tuple[Tensor, Tensor] | None
+    """cos and sin, [T, 1, R] or, where rows are at different positions, [B, T, 1, R]; None: nothing is rotated."""
     mask: Tensor | None
     """[B or 1, 1, T, S]; bool (True = visible) for SDPA, 0 and -inf for `attend_by_matmul`; None: SDPA's own causal."""
     by_matmul: bool
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467); the result is in the type of matrix products."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
-        # One cast here instead of one in each projection that reads it.
-        return out.to(compute_dtype(out))
 
 
 class Attention(nn.Module):
@@ -142,66 +46,113 @@ class Attention(nn.Module):
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
-        self.heads, self.groups, self.size = a.num_attention_heads, a.num_key_value_heads, a.head_dim
-        self.q_proj = nn.Linear(a.hidden_size, self.heads * self.size, bias=a.attention_bias)
-        self.k_proj = nn.Linear(a.hidden_size, self.groups * self.size, bias=a.attention_bias)
-        self.v_proj = nn.Linear(a.hidden_size, self.groups * self.size, bias=a.attention_bias)
-        self.o_proj = nn.Linear(self.heads * self.size, a.hidden_size, bias=False)
-        self.q_norm = RMSNorm(self.size, a.rms_norm_eps) if a.qk_norm else nn.Identity()
-        self.k_norm = RMSNorm(self.size, a.rms_norm_eps) if a.qk_norm else nn.Identity()
+        self.size, self.across_heads = a.head_dim, a.qk_norm_across_heads
+        self.softcap = a.attn_logit_softcapping
+        self.scale = (a.query_pre_attn_scalar or a.head_dim) ** -0.5
+        queries, keys = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
+        self.sizes = (queries, keys, keys)
+        self.fused = a.fused_projections
+        if self.fused:
+            self.qkv_proj = nn.Linear(a.hidden_size, sum(self.sizes), bias=a.attention_bias)
+        else:
+            self.q_proj = nn.Linear(a.hidden_size, queries, bias=a.attention_bias)
+            self.k_proj = nn.Linear(a.hidden_size, keys, bias=a.attention_bias)
+            self.v_proj = nn.Linear(a.hidden_size, keys, bias=a.attention_bias)
+        self.o_proj = nn.Linear(queries, a.hidden_size, bias=a.output_bias)
+        self.q_norm = make_norm(a, queries if self.across_heads else a.head_dim) if a.qk_norm else nn.Identity()
+        self.k_norm = make_norm(a, keys if self.across_heads else a.head_dim) if a.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, context: Context, cache: LayerCache | None) -> Tensor:
         rows, length, _ = x.shape
-        query = self.q_norm(self.q_proj(x).view(rows, length, self.heads, self.size))
-        key = self.k_norm(self.k_proj(x).view(rows, length, self.groups, self.size))
-        value = self.v_proj(x).view(rows, length, self.groups, self.size).transpose(1, 2)
-        query = rotate(query, context.cos, context.sin).transpose(1, 2)
-        key = rotate(key, context.cos, context.sin).transpose(1, 2)
+        query, key, value = self._project(x)
+        query, key = self._normed(query, self.q_norm), self._normed(key, self.k_norm)
+        if context.turn is not None:
+            query, key = rotate(query, *context.turn), rotate(key, *context.turn)
+        query, key = query.transpose(1, 2), key.transpose(1, 2)
+        value = value.view(rows, length, -1, self.size).transpose(1, 2)
         if cache is not None:
             key, value = cache.extend(key, value)
-        mixed = (attend_by_matmul if context.by_matmul else attend)(query, key, value, context.mask)
+        if context.by_matmul:
+            mixed = attend_by_matmul(query, key, value, context.mask, scale=self.scale, softcap=self.softcap)
+        else:
+            mixed = attend(query, key, value, context.mask, scale=self.scale)
         out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(rows, length, -1))
+        return out
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, T, H C], keys and values [B, T, K C]."""
+        if not self.fused:
+            return self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        query, key, value = self.qkv_proj(x).split(self.sizes, -1)
+        return query, key, value
+
+    def _normed(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """[B, T, heads C] -> [B, T, heads, C], normalized before or after the heads are told apart."""
+        heads = (*x.shape[:2], -1, self.size)
+        out: Tensor = norm(x).view(heads) if self.across_heads else norm(x.view(heads))
         return out
 
 
 class MLP(nn.Module):
-    """SwiGLU: down(silu(gate x) * up x) (arXiv 2002.05202, eq. 6)."""
+    """SwiGLU: down(silu(gate x) * up x) (arXiv 2002.05202, eq. 6), other activations, or no gate."""
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(a.hidden_size, a.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(a.hidden_size, a.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(a.intermediate_size, a.hidden_size, bias=False)
+        self.gated, self.fused = a.gated_mlp, a.gated_mlp and a.fused_projections
+        self.act = ACTIVATIONS[a.activation]
+        if self.fused:
+            self.gate_up_proj = nn.Linear(a.hidden_size, 2 * a.intermediate_size, bias=a.mlp_bias)
+        else:
+            self.gate_proj = nn.Linear(a.hidden_size, a.intermediate_size, bias=a.mlp_bias) if self.gated else None
+            self.up_proj = nn.Linear(a.hidden_size, a.intermediate_size, bias=a.mlp_bias)
+        self.down_proj = nn.Linear(a.intermediate_size, a.hidden_size, bias=a.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(self._up(x))
         return out
+
+    def _up(self, x: Tensor) -> Tensor:
+        gate: Tensor
+        up: Tensor
+        if self.fused:
+            gate, up = self.gate_up_proj(x).chunk(2, -1)
+            return self.act(gate) * up
+        if self.gate_proj is None:
+            return self.act(self.up_proj(x))
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        return self.act(gate) * up
 
 
 class Layer(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); or both added at once; norms before, after, or both."""
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
+        self.parallel = a.parallel_residual
         self.self_attn = Attention(a)
         self.mlp = MLP(a)
-        self.input_layernorm = RMSNorm(a.hidden_size, a.rms_norm_eps)
-        self.post_attention_layernorm = RMSNorm(a.hidden_size, a.rms_norm_eps)
+        self.input_layernorm = make_norm(a, a.hidden_size) if a.pre_norm else nn.Identity()
+        self.post_attention_layernorm = make_norm(a, a.hidden_size) if a.pre_norm else nn.Identity()
+        self.self_attn_output_norm = make_norm(a, a.hidden_size) if a.post_norm else nn.Identity()
+        self.mlp_output_norm = make_norm(a, a.hidden_size) if a.post_norm else nn.Identity()
 
     def forward(self, x: Tensor, context: Context, cache: LayerCache | None) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), context, cache)
-        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        after: Tensor = x + self.self_attn_output_norm(self.self_attn(self.input_layernorm(x), context, cache))
+        seen = x if self.parallel else after
+        out: Tensor = after + self.mlp_output_norm(self.mlp(self.post_attention_layernorm(seen)))
         return out
 
 
 class Decoder(nn.Module):
-    """Embedding, layers and last norm; what Hugging Face names `model`."""
+    """Embeddings, layers and last norm; what Hugging Face names `model`."""
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(a.vocab_size, a.hidden_size)
+        if a.learned_positions:
+            self.embed_positions = nn.Embedding(a.max_position_embeddings, a.hidden_size)
         self.layers = nn.ModuleList(Layer(a) for _ in range(a.num_hidden_layers))
-        self.norm = RMSNorm(a.hidden_size, a.rms_norm_eps)
+        self.norm = make_norm(a, a.hidden_size)
 
 
 class Transformer(nn.Module):
@@ -210,6 +161,7 @@ class Transformer(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+        self.kinds = tuple(architecture.kind(layer) for layer in range(architecture.num_hidden_layers))
         self.model = Decoder(architecture)
         tied = architecture.tie_word_embeddings
         self.lm_head = None if tied else nn.Linear(architecture.hidden_size, architecture.vocab_size, bias=False)
@@ -220,61 +172,90 @@ class Transformer(nn.Module):
         The numbers are a function of (seed, parameter name): same seed, same bytes, and no layer depends on another.
         """
         for name, parameter in self.named_parameters():
-            fill(name, parameter.data, seed=seed, layers=self.architecture.num_hidden_layers)
+            fill(name, parameter.data, seed=seed, architecture=self.architecture)
         return self
 
     def hidden(self, tokens: Tensor, *, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """int64[B, T] -> [B, T, D], after the last norm.
 
-        documents, int64[B, T]: a token sees only earlier tokens of the same id; None is one document a row. Padding on
-        the right needs no mask: no real token sees it. With a cache the rows go on from what it holds, which grows.
+        documents, int64[B, T]: a token sees only earlier tokens of the same id, which lie together; None is one
+        document a row. Padding on the right needs no mask: no real token sees it. With a cache the rows go on from what
+        it holds, which grows.
         """
         if cache is not None and documents is not None:
             raise ValueError("a cached row holds one document")
-        x = self.model.embed_tokens(tokens)
-        context = self._context(x, tokens, documents, cache)
+        x = self._embed(tokens, documents, cache)
+        contexts = {kind: self._context(kind, x, tokens, documents, cache) for kind in dict.fromkeys(self.kinds)}
         for index, layer in enumerate(self.model.layers):
-            x = layer(x, context, None if cache is None else cache.layers[index])
+            x = layer(x, contexts[self.kinds[index]], None if cache is None else cache.layers[index])
         if cache is not None:
             cache.advance(tokens.shape[1])
         out: Tensor = self.model.norm(x)
         return out
 
-    def _context(self, x: Tensor, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Context:
-        length, window = tokens.shape[1], self.architecture.sliding_window
+    def _embed(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:
+        """[B, T, D]: what the first layer reads."""
+        x: Tensor = self.model.embed_tokens(tokens)
+        if self.architecture.scale_embeddings:
+            # Rounded to the type of the weights, as Gemma was trained.
+            x = x * torch.tensor(self.architecture.hidden_size**0.5, dtype=x.dtype, device=x.device)
+        if self.architecture.learned_positions:
+            length = tokens.shape[1]
+            positions = document_positions(tokens, documents) if cache is None else cache.positions(length)
+            x = x + self.model.embed_positions(positions)
+        return x
+
+    def _context(
+        self, kind: LayerKind, x: Tensor, tokens: Tensor, documents: Tensor | None, cache: Cache | None
+    ) -> Context:
+        length, window = tokens.shape[1], self.architecture.window(kind)
         if cache is None:
-            positions, keys = torch.arange(length, device=tokens.device), length
+            positions, keys, longest = torch.arange(length, device=tokens.device), length, length
             mask = row_mask(tokens, documents, window)
         else:
-            positions, keys = cache.positions(length), cache.longest + length
+            positions, keys, longest = cache.positions(length), cache.longest + length, cache.capacity
             mask = cache.mask(positions, window)
-        cos, sin = rotation(positions, self.architecture, compute_dtype(x))
-        planned, by_matmul = plan_attention(mask, queries=length, keys=keys, like=x)
-        return Context(cos=cos, sin=sin, mask=planned, by_matmul=by_matmul)
+        capped = self.architecture.attn_logit_softcapping is not None
+        planned, by_matmul = plan_attention(mask, queries=length, keys=keys, like=x, capped=capped)
+        rope = self.architecture.rope(kind)
+        turn = rotation(positions, rope, length=longest, dtype=compute_dtype(x)) if kind.rotary else None
+        return Context(turn=turn, mask=planned, by_matmul=by_matmul)
 
     @property
     def head_weight(self) -> Tensor:
-        """[V, D]: logits are hidden @ head_weight.T; the embedding where the head is tied."""
+        """[V, D]: logits are hidden @ head_weight.T, soft-capped; the embedding where the head is tied."""
         head = self.model.embed_tokens if self.lm_head is None else self.lm_head
         return head.weight
 
     def head(self, hidden: Tensor) -> Tensor:
         """[..., D] -> logits [..., V]."""
-        return F.linear(hidden, self.head_weight)
+        logits = F.linear(hidden, self.head_weight)
+        cap = self.architecture.final_logit_softcapping
+        return logits if cap is None else soft_cap(logits, cap)
 
     def forward(self, tokens: Tensor, *, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """int64[B, T] -> logits [B, T, V]; see `hidden`."""
         return self.head(self.hidden(tokens, documents=documents, cache=cache))
 
 
-def fill(name: str, tensor: Tensor, *, seed: int, layers: int) -> None:
+def document_positions(tokens: Tensor, documents: Tensor | None) -> Tensor:
+    """int64[T] or [B, T]: the place of each token in its document."""
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    if documents is None:
+        return places
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return places - (places * begins).cummax(1).values
+
+
+def fill(name: str, tensor: Tensor, *, seed: int, architecture: Architecture) -> None:
     """Starting values of one parameter, in place."""
     if tensor.ndim == 1:
-        tensor.fill_(0.0 if name.endswith("bias") else 1.0)
+        tensor.fill_(0.0 if name.endswith("bias") or architecture.norm_unit_offset else 1.0)
         return
     residual = name.endswith(("o_proj.weight", "down_proj.weight"))
     generator = torch.Generator().manual_seed(keyed_seed(seed, name))
-    std = 0.02 / math.sqrt(2 * layers) if residual else 0.02
+    std = 0.02 / math.sqrt(2 * architecture.num_hidden_layers) if residual else 0.02
     tensor.copy_(torch.empty(tensor.shape).normal_(0.0, std, generator=generator))
 
 

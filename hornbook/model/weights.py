@@ -20,8 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hornbook.errors import InputError
+from hornbook.model.architecture import Architecture
 from hornbook.model.families import from_config, to_config
-from hornbook.model.transformer import Architecture, Transformer
+from hornbook.model.transformer import Transformer
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -17,8 +17,9 @@ from hornbook.judge.score import bits_per_byte
 from hornbook.learn.batches import Pretraining
 from hornbook.learn.loop import next_token
 from hornbook.learn.optim import Optimizer
+from hornbook.model.architecture import Architecture
 from hornbook.model.cost import parameters
-from hornbook.model.transformer import Architecture, Transformer
+from hornbook.model.transformer import Transformer
 from hornbook.run import Run
 from hornbook.text import bpe, shards
 from hornbook.training import Lora, OptimizerName, check_length, fit, make_optimizer, open_model, prepare, save

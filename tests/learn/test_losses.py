@@ -29,14 +29,19 @@ def gradients(loss: Tensor, *of: Tensor) -> list[Tensor]:
 
 
 @settings(deadline=None, max_examples=25)
-@given(rows=st.integers(1, 3), length=st.integers(1, 9), chunk=st.integers(1, 30), seed=st.integers(0, 99))
-def test_chunked_cross_entropy_is_cross_entropy(rows: int, length: int, chunk: int, seed: int) -> None:
+@given(rows=st.integers(1, 3), length=st.integers(1, 9), chunk=st.integers(1, 30), seed=st.integers(0, 99),
+       softcap=st.sampled_from([None, 2.0]))  # fmt: skip
+def test_chunked_cross_entropy_is_cross_entropy(
+    rows: int, length: int, chunk: int, seed: int, softcap: float | None
+) -> None:
     hidden, targets, weights, head = problem(rows, length, seed=seed)
-    each = F.cross_entropy(F.linear(hidden, head).flatten(0, 1), targets.flatten(), reduction="none")
+    logits = F.linear(hidden, head)
+    logits = logits if softcap is None else softcap * (logits / softcap).tanh()
+    each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     plain = (each * weights.flatten()).sum() / 3
     before, losses.CHUNK = losses.CHUNK, chunk
     try:
-        total, count = cross_entropy(hidden, targets, weights, head=head)
+        total, count = cross_entropy(hidden, targets, weights, head=head, softcap=softcap)
         ours = gradients(total / 3, hidden, head)
     finally:
         losses.CHUNK = before

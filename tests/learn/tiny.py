@@ -6,7 +6,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from hornbook.learn.rows import CONTROL
-from hornbook.model.transformer import Architecture, Transformer
+from hornbook.model.architecture import Architecture
+from hornbook.model.transformer import Transformer
 
 BYTES = pre_tokenizers.ByteLevel.alphabet()
 

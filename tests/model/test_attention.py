@@ -16,7 +16,7 @@ def test_matmul_attention_equals_sdpa(groups: int, window: int | None) -> None:
     key, value = (torch.randn(2, groups, 6, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
     mask = causal_mask(torch.arange(6), torch.arange(6), window)[None, None]
     bias = torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, -torch.inf)
-    ours, plain = attend_by_matmul(query, key, value, bias), attend(query, key, value, mask)
+    ours, plain = attend_by_matmul(query, key, value, bias, scale=0.3), attend(query, key, value, mask, scale=0.3)
     torch.testing.assert_close(ours, plain)
     for one, other in zip(*(torch.autograd.grad(out.square().sum(), (query, key, value)) for out in (ours, plain)),
                           strict=True):  # fmt: skip

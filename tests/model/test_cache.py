@@ -6,10 +6,8 @@ import torch
 from hornbook.model.cache import Cache
 from tests.model import tiny
 
-VARIANTS = [{}, {"qk_norm": True}, {"attention_bias": True}, {"sliding_window": 3}]
 
-
-@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+@pytest.mark.parametrize("changes", tiny.SWITCHES, ids=str)
 @pytest.mark.parametrize("pieces", [(7, 1, 1, 1), (3, 4, 3), (1,) * 10], ids=str)
 def test_cached_pieces_equal_the_full_forward(changes: dict[str, object], pieces: tuple[int, ...]) -> None:
     model, rows = tiny.model(**changes).double(), tiny.tokens(2, 10)
@@ -18,7 +16,7 @@ def test_cached_pieces_equal_the_full_forward(changes: dict[str, object], pieces
     torch.testing.assert_close(cached, model(rows))
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+@pytest.mark.parametrize("changes", tiny.SWITCHES, ids=str)
 def test_rows_of_different_lengths(changes: dict[str, object]) -> None:
     """Right-padded, cut back to their lengths, then continued by two pieces, one row dropped between."""
     model, rows = tiny.model(**changes).double(), tiny.tokens(3, 12)

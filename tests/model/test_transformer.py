@@ -1,20 +1,22 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from hornbook.errors import InputError
 from hornbook.model import attention
-from hornbook.model.transformer import Architecture, Transformer
+from hornbook.model.architecture import Architecture
+from hornbook.model.transformer import Transformer
 from tests.model import tiny
 
-VARIANTS = [{}, {"qk_norm": True}, {"attention_bias": True, "tie_word_embeddings": False}, {"sliding_window": 4}]
 LENGTHS = (5, 1, 7)
 IDS = torch.tensor([[4] * 5 + [9] * 1 + [2] * 7])
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+@pytest.mark.parametrize("changes", tiny.SWITCHES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_packed_row_equals_separate_rows(changes: dict[str, object], dtype: torch.dtype) -> None:
     """Logits and gradients; bfloat16 on a CPU takes the matmul attention."""
@@ -37,8 +39,9 @@ def test_one_document_a_row_is_the_same_as_none() -> None:
     assert torch.equal(model(rows), model(rows, documents=torch.tensor([[3], [8]]).expand(2, 9)))
 
 
-def test_right_padding_changes_nothing() -> None:
-    model, row = tiny.model(), tiny.tokens(1, 6)
+@pytest.mark.parametrize("changes", tiny.SWITCHES, ids=str)
+def test_right_padding_changes_nothing(changes: dict[str, object]) -> None:
+    model, row = tiny.model(**changes), tiny.tokens(1, 6)
     padded = torch.cat([row, tiny.tokens(1, 4, seed=5)], 1)
     torch.testing.assert_close(model(padded)[:, :6], model(row))
 
@@ -54,9 +57,10 @@ def test_autocast_attends_by_matmul_as_by_sdpa(monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(outputs[0], model(rows, documents=IDS.expand(2, -1)), atol=0.3, rtol=0.1)
 
 
-def test_gradients_are_exact() -> None:
+@pytest.mark.parametrize("changes", tiny.SWITCHES, ids=str)
+def test_gradients_are_exact(changes: dict[str, object]) -> None:
     """Against finite differences in float64 along a random direction."""
-    model, rows = tiny.model().double(), tiny.tokens(1, 13)
+    model, rows = tiny.model(**changes).double(), tiny.tokens(1, 13)
     parameters = list(model.parameters())
     generator = torch.Generator().manual_seed(2)
     directions = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in parameters]
@@ -99,9 +103,13 @@ def test_initialize_depends_on_seed_and_name_only() -> None:
     [
         ({"num_key_value_heads": 3}, "not a multiple of num_key_value_heads = 3"),
         ({"head_dim": 7}, "head_dim = 7 must be even"),
+        ({"partial_rotary_factor": 0.4}, r"head_dim = 8 \* 0.4 must be even"),
+        ({"layer_types": ("full_attention",)}, "layer_types names 1 layers, num_hidden_layers = 2"),
+        ({"layer_types": ("full_attention", "sliding_attention")}, "there is no sliding_window"),
+        ({"nope_layers": (2,)}, r"nope_layers = \(2,\) are not all among 2 layers"),
         ({"hidden_size": 0}, "hidden_size = 0 must be at least 1"),
     ],
 )
-def test_architecture_that_does_not_fit_together(changes: dict[str, int], message: str) -> None:
+def test_architecture_that_does_not_fit_together(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Architecture(**{**tiny.SHAPE, "head_dim": 8, **changes})

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hornbook.model.transformer import Architecture, Transformer
+from hornbook.model.architecture import Architecture
+from hornbook.model.transformer import Transformer
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 61,
@@ -33,6 +34,26 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("qwen3", {"head_dim": 16, "tie_word_embeddings": True}),
 ]  # fmt: skip
 """One row a family and a setting; each buys all parity tests."""
+
+
+SWITCHES: list[dict[str, Any]] = [
+    {},
+    {"qk_norm": True},
+    {"qk_norm": True, "qk_norm_across_heads": True, "pre_norm": False, "post_norm": True},
+    {"attention_bias": True, "tie_word_embeddings": False},
+    {"attention_bias": True, "output_bias": True, "mlp_bias": True},
+    {"sliding_window": 4},
+    {"sliding_window": 3, "layer_types": ("sliding_attention", "full_attention"), "local_rope_theta": 100.0},
+    {"sliding_window": 50, "layer_types": ("full_attention", "sliding_attention")},
+    {"nope_layers": (1,)},
+    {"norm": "layer", "learned_positions": True, "gated_mlp": False, "activation": "gelu_tanh"},
+    {"norm": "layer", "parallel_residual": True, "partial_rotary_factor": 0.5, "activation": "gelu"},
+    {"fused_projections": True, "attention_bias": True},
+    {"fused_projections": True, "gated_mlp": False},
+    {"norm_unit_offset": True, "post_norm": True, "scale_embeddings": True, "query_pre_attn_scalar": 20.0},
+    {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
+]
+"""Every switch of the decoder; each row buys all tests of what must hold for any model."""
 
 
 def row_name(row: tuple[str, dict[str, Any]]) -> str:

@@ -1,0 +1,41 @@
+"""Normalization of the residual stream, queries and keys.
+
+Results are in the type of matrix products: one cast here instead of one in each projection that reads them.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hornbook.model.architecture import Architecture
+from hornbook.model.attention import compute_dtype
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight (arXiv 1910.07467), or * (1 + weight)."""
+
+    def __init__(self, size: int, eps: float, *, unit_offset: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps, self.unit_offset = eps, unit_offset
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = 1 + self.weight if self.unit_offset else self.weight
+        out: Tensor = F.rms_norm(x.to(weight.dtype), weight.shape, weight, self.eps)
+        return out.to(compute_dtype(out))
+
+
+class LayerNorm(nn.LayerNorm):
+    """(x - mean x) / sqrt(var x + eps) * weight + bias (arXiv 1607.06450)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x.to(self.weight.dtype))
+        return out.to(compute_dtype(out))
+
+
+def make_norm(a: Architecture, size: int) -> nn.Module:
+    if a.norm == "layer":
+        return LayerNorm(size, a.norm_eps)
+    return RMSNorm(size, a.norm_eps, unit_offset=a.norm_unit_offset)
