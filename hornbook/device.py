@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 import torch
 
 from hornbook.errors import UsageError
+from hornbook.model.hardware import has_bf16
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "bf16", "fp32"]
@@ -28,7 +29,7 @@ def choose_device(wanted: Device) -> torch.device:
 
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype | None:
     """bf16 for matrix products where the device computes it in hardware, else None: all in fp32."""
-    return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and _has_bf16(device)) else None
+    return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and has_bf16(device)) else None
 
 
 class _Computing(Protocol):
@@ -42,9 +43,3 @@ def arithmetic(config: _Computing) -> dict[str, str]:
     """The device and type that the config comes to on this machine: they change a run's bytes, so they name it."""
     device = choose_device(config.device)
     return {"device": device.type, "precision": str(choose_precision(config.precision, device) or torch.float32)}
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

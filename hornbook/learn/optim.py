@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.errors import InputError
+from hornbook.learn.muon import Muon
 from hornbook.model.lora import trainable
 
 Named = tuple[str, nn.Parameter]
@@ -31,13 +32,12 @@ def muon(
 ) -> Optimizer:
     """Muon for the matrices of the hidden layers, AdamW for embeddings, head, norms and biases.
 
-    Muon: Jordan et al., kellerjordan.github.io/posts/muon; the update of each matrix is orthogonalized momentum, scaled
-    by sqrt(max(1, rows / columns)).
+    See `muon.Muon`.
     """
     matrices, rest = _split(model)
     hidden = [(name, p) for name, p in matrices if not name.startswith("lm_head.")]
     others = [(name, p) for name, p in matrices if name.startswith("lm_head.")]
-    orthogonal = torch.optim.Muon([p for _, p in hidden], lr=matrix_learning_rate, weight_decay=decay, momentum=0.95)
+    orthogonal = Muon([p for _, p in hidden], lr=matrix_learning_rate, weight_decay=decay, momentum=0.95)
     plain = _adamw(others, rest, learning_rate=learning_rate, decay=decay, betas=betas)
     return Optimizer([plain, orthogonal], matrices + rest)
 
@@ -107,7 +107,7 @@ class Optimizer:
 
 _ENTRIES: dict[type[torch.optim.Optimizer], frozenset[str]] = {
     torch.optim.AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
-    torch.optim.Muon: frozenset({"momentum_buffer"}),
+    Muon: frozenset({"momentum_buffer"}),
 }
 
 

@@ -1,0 +1,70 @@
+"""Muon: the momentum of a matrix, orthogonalized (Jordan et al., kellerjordan.github.io/posts/muon).
+
+Shapes: r rows and c columns of a matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hornbook.model.hardware import has_bf16
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic a x + b x^3 + c x^5, which takes singular values from (0, 1] to about 1 in five steps."""
+STEPS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """W <- (1 - lr decay) W - lr sqrt(max(1, r / c)) orthogonal(g + momentum (m - g)), m the average gradient.
+
+    The same as torch's, but that matrices of one shape are orthogonalized together, and in the type of which the
+    device computes products fastest.
+    """
+
+    def __init__(self, params: Any, *, lr: float, weight_decay: float, momentum: float) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            learned = [p for p in group["params"] if p.grad is not None]
+            for shape in dict.fromkeys(p.shape for p in learned):
+                self._update(group, [p for p in learned if p.shape == shape])
+
+    def _update(self, group: dict[str, Any], matrices: Sequence[nn.Parameter]) -> None:
+        gradients = [p.grad for p in matrices if p.grad is not None]
+        averages = list(self._averages(matrices))
+        torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+        direction = orthogonal(torch.stack(torch._foreach_lerp(gradients, averages, group["momentum"])))
+        rows, columns = matrices[0].shape
+        rate = group["lr"] * math.sqrt(max(1, rows / columns))
+        torch._foreach_mul_(list(matrices), 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(list(matrices), list(direction.unbind()), alpha=-rate)
+
+    def _averages(self, matrices: Sequence[nn.Parameter]) -> Iterator[Tensor]:
+        for matrix in matrices:
+            state = self.state[matrix]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(matrix)
+            yield state["momentum_buffer"]
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """[n, r, c] -> the nearest (semi-)orthogonal matrices, roughly: singular values end between 0.7 and 1.2.
+
+    Newton-Schulz: X <- a X + (b A + c A^2) X with A = X X'.
+    """
+    dtype = torch.bfloat16 if has_bf16(matrices.device) else torch.promote_types(matrices.dtype, torch.float32)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x = (matrices.mT if tall else matrices).to(dtype)
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    a, b, c = COEFFICIENTS
+    for _ in range(STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
