@@ -25,15 +25,17 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-# torch first and by itself: what the peers ask for would bring a CUDA build. Pins of datatrove and dolma clash with others.
-bench-setup:  ## the peers, in three venvs of their own
-	$(PYTHON) -m venv .venv-bench
+# torch first and by itself: what the peers ask for would bring a CUDA build. Pins of datatrove, dolma and litgpt clash with
+# others. A new pip first: old ones search for hours.
+bench-setup:  ## the peers, in four venvs of their own
+	for peers in .venv-bench .venv-bench-datatrove .venv-bench-dolma .venv-bench-litgpt; do \
+	    $(PYTHON) -m venv $$peers && $$peers/bin/python -m pip install --quiet --upgrade pip || exit 1; done
 	.venv-bench/bin/python -m pip install --quiet 'torch>=2.11,<2.14'
-	.venv-bench/bin/python -m pip install --quiet --editable . 'trafilatura>=2.3' lxml_html_clean rensa transformers accelerate datasets peft trl bitsandbytes
-	$(PYTHON) -m venv .venv-bench-datatrove
+	.venv-bench/bin/python -m pip install --quiet --editable . 'torch<2.14' 'trafilatura>=2.3' lxml_html_clean rensa transformers accelerate datasets peft trl bitsandbytes ctranslate2
 	.venv-bench-datatrove/bin/python -m pip install --quiet 'datatrove[io,processing]==0.10.*' lxml_html_clean spacy
-	$(PYTHON) -m venv .venv-bench-dolma
 	.venv-bench-dolma/bin/python -m pip install --quiet 'dolma==1.2.*'
+	.venv-bench-litgpt/bin/python -m pip install --quiet 'torch>=2.11,<2.14'
+	.venv-bench-litgpt/bin/python -m pip install --quiet --editable . 'torch<2.14' 'transformers<5' litgpt
 
 bench: setup  ## ours and the peers in turn, as a table
 	$(BIN)/python -m bench
@@ -42,4 +44,4 @@ docs: setup  ## generate docs/reference from the code
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf .venv .venv-bench .venv-bench-datatrove .venv-bench-dolma runs
+	rm -rf .venv .venv-bench .venv-bench-datatrove .venv-bench-dolma .venv-bench-litgpt runs

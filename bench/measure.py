@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("HORNBOOK_DATA") or ROOT.parent / "shared" / "data")
 PEERS = Path(os.environ["PEERS_DIR"]) if "PEERS_DIR" in os.environ else None
 """Checkouts of peers that are on no registry: nanoGPT, ..."""
-VENVS = os.environ.get("BENCH_VENVS", f"{ROOT}/.venv-bench:{ROOT}/.venv-bench-datatrove:{ROOT}/.venv-bench-dolma")
+PEER_VENVS = (".venv-bench", ".venv-bench-datatrove", ".venv-bench-dolma", ".venv-bench-litgpt")
+VENVS = os.environ.get("BENCH_VENVS", ":".join(str(ROOT / name) for name in PEER_VENVS))
 """Where peers are installed, looked through in order; then the venv that runs this."""
 REPEATS = 3
 
