@@ -51,6 +51,7 @@ class Bounds:
 Count = Annotated[int, Bounds(least=1)]
 Positive = Annotated[float, Bounds(above=0)]
 NotNegative = Annotated[float, Bounds(least=0)]
+Fraction = Annotated[float, Bounds(above=0, below=1)]
 Probability = Annotated[float, Bounds(above=0, most=1)]
 
 

@@ -10,7 +10,7 @@ from hornbook.errors import UsageError
 from hornbook.model.hardware import has_bf16
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "bf16", "fp32"]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
 def choose_device(wanted: Device) -> torch.device:
@@ -28,8 +28,9 @@ def choose_device(wanted: Device) -> torch.device:
 
 
 def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype | None:
-    """bf16 for matrix products where the device computes it in hardware, else None: all in fp32."""
-    return torch.bfloat16 if wanted == "bf16" or (wanted == "auto" and has_bf16(device)) else None
+    """The type of matrix products, None for fp32: bf16 where the device computes it in hardware, fp16 on other GPUs."""
+    known = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
+    return known[_best(device) if wanted == "auto" else wanted]
 
 
 class _Computing(Protocol):
@@ -43,3 +44,7 @@ def arithmetic(config: _Computing) -> dict[str, str]:
     """The device and type that the config comes to on this machine: they change a run's bytes, so they name it."""
     device = choose_device(config.device)
     return {"device": device.type, "precision": str(choose_precision(config.precision, device) or torch.float32)}
+
+
+def _best(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
+    return "bf16" if has_bf16(device) else "fp16" if device.type == "cuda" else "fp32"

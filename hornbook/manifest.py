@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 OCCASION = ("log/", "report.html")
 """Files that tell of the occasion (clock, machine), not of the result: kept, but neither hashed nor promised."""
 
-_NOT_PRODUCTS = ("config.toml", "metrics.jsonl")
+_NOT_PRODUCTS = ("config.toml", "metrics.jsonl", "skipped.jsonl")
 _SHELL = (
     "hornbook.cli",
     "hornbook.config",

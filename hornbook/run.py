@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,9 @@ from typing import Any
 from hornbook import progress as talk
 from hornbook.errors import Interrupted
 from hornbook.manifest import Input, sync
+
+RECORDS = {"metrics.jsonl": "metrics.jsonl", "skipped.jsonl": "skipped.jsonl", "timings.jsonl": "log/timings.jsonl"}
+"""What is written row by row while a stage works, and its place among the products; none of it where it is empty."""
 
 
 class Run:
@@ -84,13 +87,18 @@ class Run:
         self._append("timings.jsonl", {"step": step, **values})
         self._track(step, {f"timing/{key}": value for key, value in values.items()})
 
+    def skip(self, step: int, *, reason: str, documents: Sequence[str]) -> None:
+        """One row of `skipped.jsonl`: a step that nothing was learned from, and the documents that it had."""
+        self._append("skipped.jsonl", {"step": step, "reason": reason, "documents": list(documents)})
+        self.say(f"step {step} is left out: {reason}")
+
     def rewind(self, step: int) -> None:
         """Forget what was recorded after a step: a resumed run records it again.
 
         A stage that goes on from its scratch calls this before it records; for the others everything starts again.
         """
         self._rewound = True
-        for name in ("metrics.jsonl", "timings.jsonl"):
+        for name in RECORDS:
             rows = _json_rows(self.scratch / name)
             kept = [row for row in rows if row["step"] <= step]
             with self.atomic(self.scratch / name) as path:
@@ -98,9 +106,14 @@ class Run:
 
     def flush(self) -> None:
         """Bring what was recorded to disk: before a checkpoint that counts on it."""
-        for name in ("metrics.jsonl", "timings.jsonl"):
+        for name in RECORDS:
             if (self.scratch / name).exists():
                 sync(self.scratch / name)
+
+    def count_skipped(self) -> None:
+        """Count the steps that were left out, those of before a resume included, where there are any."""
+        if skipped := len(_json_rows(self.scratch / "skipped.jsonl")):
+            self.count(steps_skipped=skipped)
 
     def recorded(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl` so far, those of before a resume included."""
@@ -131,7 +144,7 @@ class Run:
         os.replace(temporary, path)
         sync(path.parent)
 
-    def _append(self, name: str, row: Mapping[str, float]) -> None:
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
         if not self._rewound:
             self.rewind(-1)
         with (self.scratch / name).open("a") as stream:
@@ -163,9 +176,9 @@ class Run:
         if self._trackers is not None:
             self._trackers.close()
         (self.out / "log").mkdir(exist_ok=True)
-        for name, place in (("metrics.jsonl", self.out), ("timings.jsonl", self.out / "log")):
-            if (self.scratch / name).exists():
-                shutil.copyfile(self.scratch / name, place / name)
+        for name, place in RECORDS.items():
+            if (self.scratch / name).exists() and (self.scratch / name).stat().st_size:
+                shutil.copyfile(self.scratch / name, self.out / place)
 
 
 _instants = 0

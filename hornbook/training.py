@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +19,7 @@ from hornbook.config import Count, Positive
 from hornbook.errors import EmptyInput, InputError, UsageError
 from hornbook.learn import checkpoint
 from hornbook.learn.batches import Batch
+from hornbook.learn.carry import NOTHING, Carry
 from hornbook.learn.chat import SPECIAL, TEMPLATE
 from hornbook.learn.loop import Loss, Step, train
 from hornbook.learn.optim import Optimizer, adamw, muon
@@ -198,12 +201,16 @@ def fit(
     evaluate: Callable[[], Mapping[str, float]],
     evaluations: int = 8,
     warmup: float = 0.05,
+    clip: float = 1.0,
+    carry: Carry = NOTHING,
 ) -> None:
     """Train with progress, records, evaluations and checkpoints; a killed run goes on to the same bytes.
 
-    `evaluate` is called before the first step, `evaluations` times on the way and after the last.
+    `evaluate` is called before the first step, `evaluations` times on the way and after the last: with an average of
+    the weights in `carry`, on that, and it is what the model holds in the end.
     """
-    first = _resume(run, model, optimizer)
+    first = _resume(run, model, optimizer, carry)
+    averaged = nullcontext if carry.average is None else carry.average.in_place
     if first == 0:
         run.record(0, **evaluate())
     every = max(1, -(-steps // evaluations))
@@ -217,17 +224,23 @@ def fit(
             schedule=lambda step: warmup_stable_decay(step, steps, warmup=warmup),
             steps=steps,
             first=first,
+            clip=clip,
             autocast=autocast,
+            carry=carry,
         ):
             _record(run, done)
             if done.step % every == 0 or done.step == steps:
-                run.record(done.step, **evaluate())
+                with averaged():
+                    run.record(done.step, **evaluate())
             if run.stop_requested() or time.monotonic() - saved > SAVE_EVERY:
                 run.flush()
-                checkpoint.save(run.scratch / "checkpoints", step=done.step, model=model, optimizer=optimizer)
+                folder = run.scratch / "checkpoints"
+                checkpoint.save(folder, step=done.step, model=model, optimizer=optimizer, carry=carry)
                 saved = time.monotonic()
             bar.note(f"loss {done.loss:.3f}")
             bar.advance()
+    if carry.average is not None:
+        carry.average.settle()
     rows = run.recorded()
     run.result(before=_metrics(rows[0]), after=_metrics(rows[-1]), steps=steps)
     run.result(
@@ -235,9 +248,10 @@ def fit(
         trainable=sum(p.numel() for p in optimizer.named.values()),
     )
     run.result(tokens=sum(row.get("tokens", 0) for row in rows))
+    run.count_skipped()
 
 
-def _resume(run: Run, model: Transformer, optimizer: Optimizer) -> int:
+def _resume(run: Run, model: Transformer, optimizer: Optimizer, carry: Carry) -> int:
     """Steps that a killed run had done, its state restored; 0 for a new run."""
     found, skipped = checkpoint.newest(run.scratch / "checkpoints")
     for reason in skipped:
@@ -245,21 +259,25 @@ def _resume(run: Run, model: Transformer, optimizer: Optimizer) -> int:
     if found is None:
         run.rewind(-1)
         return 0
-    checkpoint.restore(found, model=model, optimizer=optimizer)
+    checkpoint.restore(found, model=model, optimizer=optimizer, carry=carry)
     run.rewind(found.step)
     run.say(f"going on from step {found.step}, the newest checkpoint")
     return found.step
 
 
 def _record(run: Run, done: Step) -> None:
+    measured = {"loss": done.loss, "grad_norm": done.grad_norm}
     run.record(
         done.step,
-        loss=done.loss,
-        grad_norm=done.grad_norm,
-        learning_rate=done.learning_rate,
+        # A step that was left out may have no loss or no norm that is a number.
+        **{key: value for key, value in measured.items() if math.isfinite(value)},
+        **{f"grad_norm/{kind}": value for kind, value in done.grad_norms.items() if math.isfinite(value)},
+        **{f"learning_rate/{group}": rate for group, rate in done.learning_rates.items()},
         tokens=done.tokens,
-        learned=done.count,
+        learned=0 if done.skipped else done.count,
     )
+    if done.skipped:
+        run.skip(done.step, reason=done.skipped, documents=done.documents)
     run.timing(done.step, seconds=done.seconds, tokens_per_second=done.tokens / done.seconds)
 
 

@@ -41,6 +41,7 @@ length = 64
 batch = 8
 rows = 8
 train_tokens = 20_000
+ema = 0.9
 sources = {{ general = 1.0 }}
 evaluation_tokens = 2000
 

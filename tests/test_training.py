@@ -12,6 +12,7 @@ from hornbook.config import build
 from hornbook.errors import Damaged, InputError, UsageError
 from hornbook.execute import execute, name_run
 from hornbook.learn.chat import TEMPLATE
+from hornbook.learn.loop import next_token
 from hornbook.manifest import Input, read_manifest
 from hornbook.model import lora
 from hornbook.model.architecture import Architecture
@@ -194,3 +195,41 @@ def test_a_damaged_tokenizer_is_seen_before_training(tokens: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"[", b"{", 1))
     with pytest.raises(Damaged, match=r"tokenizer.json is damaged"):
         made("pretrain", tokens=str(tokens), depth=1, train_tokens=64, length=16, batch=1)
+
+
+def test_the_average_of_the_weights_is_what_is_saved(tokens: Path) -> None:
+    values = {"tokens": str(tokens), "depth": 1, "train_tokens": 640, "length": 16, "batch": 4, "skip_spikes": False}
+    plain, averaged = made("pretrain", **values), made("pretrain", **values, ema=0.5)
+    rows = [
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (plain, averaged)
+    ]
+    losses = [[row["loss"] for row in of if "loss" in row] for of in rows]
+    assert losses[0] == losses[1], "training itself does not know of the average"
+    judged = [[row["bits_per_byte/s"] for row in of if "bits_per_byte/s" in row] for of in rows]
+    assert judged[0][0] == judged[1][0]
+    assert judged[0][1:] != judged[1][1:]
+    models = [load_model(run) for run in (plain, averaged)]
+    assert not any(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in models), strict=True) if a.ndim == 2)
+
+
+def test_steps_that_were_left_out_are_listed_with_their_documents(
+    tokens: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = 0
+
+    def now_and_then(*given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        total, count = next_token(*given)
+        return (total * torch.nan if calls in (2, 3) else total), count
+
+    monkeypatch.setattr("hornbook.stages.pretrain.next_token", now_and_then)
+    run = made("pretrain", tokens=str(tokens), depth=1, train_tokens=640, length=16, batch=4)
+    told = [json.loads(line) for line in (run / "skipped.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["reason"]) for row in told] == [(n, "the loss is not finite") for n in (2, 3)]
+    assert all(set(row["documents"]) <= set(WORDS) and row["documents"] for row in told)
+    assert read_manifest(run).counts["steps_skipped"] == 2
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "learned" in row and not row["learned"]] == [2, 3]
+    assert all("loss" in row for row in rows if row.get("learned"))
+    assert "step 2 is left out: the loss is not finite" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """Checkpoints: one folder a checkpoint, safetensors and JSON, a hash of every file, all or nothing.
 
-<folder>/step-00000100/  model.safetensors  optimizer.safetensors  state.json  manifest.json
+<folder>/step-00000100/  model.safetensors  optimizer.safetensors  average.safetensors  state.json  manifest.json
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hornbook.errors import Damaged, InputError
+from hornbook.learn.carry import NOTHING, Carry
 from hornbook.learn.optim import Optimizer
 from hornbook.model.lora import trainable
 
-PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
+PARTS = ("model.safetensors", "optimizer.safetensors", "average.safetensors", "state.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,14 @@ class Checkpoint:
     path: Path
     step: int
     """Steps done: go on with `train(..., first=step)`."""
+    carry: Mapping[str, Any]
+    """`Carry.state` as it was."""
 
 
-def save(folder: Path, *, step: int, model: nn.Module, optimizer: Optimizer, keep: int = 2) -> Path:
-    """Write the trainable weights and the optimizer's state after `step` steps; keep the last `keep`.
+def save(
+    folder: Path, *, step: int, model: nn.Module, optimizer: Optimizer, carry: Carry = NOTHING, keep: int = 2
+) -> Path:
+    """Write the trainable weights, the optimizer's state and what else is carried after `step` steps; keep `keep`.
 
     A kill at any instant leaves either the whole checkpoint or none.
     """
@@ -45,7 +50,8 @@ def save(folder: Path, *, step: int, model: nn.Module, optimizer: Optimizer, kee
     partial.mkdir(parents=True)
     save_file(_contiguous(trainable(model)), partial / PARTS[0])
     save_file(_contiguous(optimizer.state()), partial / PARTS[1])
-    _write_json(partial / PARTS[2], {"step": step})
+    save_file(_contiguous(carry.tensors()), partial / PARTS[2])
+    _write_json(partial / PARTS[3], {"step": step, "carry": carry.state()})
     _write_json(partial / "manifest.json", {name: _sha256(partial / name) for name in PARTS})
     for path in (*(partial / name for name in PARTS), partial / "manifest.json", partial):
         _fsync(path)
@@ -68,8 +74,8 @@ def newest(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
     return None, tuple(skipped)
 
 
-def restore(checkpoint: Checkpoint, *, model: nn.Module, optimizer: Optimizer) -> None:
-    """Put the saved state into `model` and `optimizer`, bit for bit; anything missing or left over is an InputError."""
+def restore(checkpoint: Checkpoint, *, model: nn.Module, optimizer: Optimizer, carry: Carry = NOTHING) -> None:
+    """Put the saved state back, bit for bit; anything missing or left over is an InputError."""
     saved = _load(checkpoint.path / PARTS[0])
     state = _load(checkpoint.path / PARTS[1])
     parameters = trainable(model)
@@ -81,6 +87,7 @@ def restore(checkpoint: Checkpoint, *, model: nn.Module, optimizer: Optimizer) -
     if checkpoint.step and not state:
         raise InputError(f"{checkpoint.path / PARTS[1]}: the optimizer's state is missing")
     optimizer.load_state(state, where=str(checkpoint.path / PARTS[1]))
+    carry.load(checkpoint.carry, _load(checkpoint.path / PARTS[2]), where=str(checkpoint.path))
     for name, parameter in parameters.items():
         parameter.data.copy_(saved[name])
 
@@ -95,7 +102,8 @@ def _open(path: Path) -> Checkpoint:
         for name in PARTS:
             if _sha256(path / name) != manifest[name]:
                 raise Damaged(f"{path / name} is not as it was written")
-        return Checkpoint(path, json.loads((path / PARTS[2]).read_bytes())["step"])
+        state = json.loads((path / PARTS[3]).read_bytes())
+        return Checkpoint(path, state["step"], state["carry"])
     except OSError as error:
         raise Damaged(f"{error.filename}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -18,8 +18,12 @@ from torch import Tensor
 
 from hornbook.errors import EmptyInput, NonFinite
 from hornbook.learn.batches import Batch
+from hornbook.learn.carry import NOTHING, Carry
+from hornbook.learn.loss_scale import LossScale
 from hornbook.learn.losses import cross_entropy, sequence_log_probability
+from hornbook.learn.norms import norms
 from hornbook.learn.optim import Optimizer
+from hornbook.learn.spikes import IN_A_ROW, Spikes, not_finite
 from hornbook.model.transformer import Transformer
 
 Loss = Callable[[Transformer, Batch], tuple[Tensor, Tensor]]
@@ -32,16 +36,24 @@ class Step:
 
     step: int
     loss: float
-    """Mean over the whole step's count, before the update."""
+    """Mean over the whole step's count, before the update; NaN where the step was left out for that."""
     grad_norm: float
     """Before clipping."""
-    learning_rate: float
-    """Of the optimizer's first group."""
+    grad_norms: Mapping[str, float]
+    """The same by kind of parameter."""
+    learning_rates: Mapping[str, float]
+    """Of the optimizer's groups, by name."""
     count: float
     """What the loss was divided by: answer tokens, or pairs."""
     tokens: int
     """Positions computed, padding included."""
+    length: int
+    """Positions of a row."""
     seconds: float
+    skipped: str | None
+    """Why nothing was learned from this step, or None."""
+    documents: tuple[str, ...]
+    """Of a step that was left out."""
 
 
 def train(
@@ -55,24 +67,46 @@ def train(
     first: int = 0,
     clip: float = 1.0,
     autocast: torch.dtype | None = None,
+    carry: Carry = NOTHING,
 ) -> Iterator[Step]:
     """Take steps `first`..`steps`-1, each over the micro-batches `batches(step)`, and yield after each.
 
-    The gradient is that of sum(loss sums) / sum(counts) over all micro-batches. A non-finite loss or gradient norm
-    raises NonFinite with the step and the documents, before weights or optimizer state are touched.
+    The gradient is that of sum(loss sums) / sum(counts) over all micro-batches. A step whose loss or gradient norm is
+    not finite, or with `carry.spikes` a spike, touches neither weights nor optimizer state: it raises NonFinite with
+    the step and its documents or, with `carry.spikes`, is left out, as long as not too many are in a row.
     """
     for step in range(first, steps):
         started = time.perf_counter()
         model.train()
         micro = batches(step)
-        total, count = _accumulate(model, micro, loss=loss, optimizer=optimizer, autocast=autocast)
-        norm = _finish(optimizer, total, count, clip=clip, step=step, micro=micro)
-        multiplier = schedule(step)
-        optimizer.step(multiplier)
+        found = _gradient(model, micro, loss=loss, optimizer=optimizer, autocast=autocast, scale=carry.scale)
+        if found.count <= 0:
+            raise EmptyInput(f"step {step + 1} has nothing to learn from: {_named(_documents(micro))}")
+        try:
+            skipped = _judge(found, step=step, micro=micro, spikes=carry.spikes)
+        except NonFinite:
+            optimizer.zero_grad()
+            raise
+        if skipped is None:
+            shrink = min(1.0, clip / (found.norm + 1e-12))
+            torch._foreach_mul_(list(_gradients(optimizer).values()), shrink * found.factor)
+            optimizer.step(schedule(step))
+            if carry.average is not None:
+                carry.average.update()
         optimizer.zero_grad()
-        tokens = sum(batch.tokens.numel() for batch in micro)
-        rate = optimizer.learning_rate * multiplier
-        yield Step(step + 1, total / count, norm, rate, count, tokens, time.perf_counter() - started)
+        yield Step(
+            step=step + 1,
+            loss=found.loss,
+            grad_norm=found.norm,
+            grad_norms=found.norms,
+            learning_rates=optimizer.rates(schedule(step)),
+            count=found.count,
+            tokens=sum(batch.tokens.numel() for batch in micro),
+            length=micro[0].tokens.shape[-1],
+            seconds=time.perf_counter() - started,
+            skipped=skipped,
+            documents=_documents(micro) if skipped else (),
+        )
 
 
 def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -101,10 +135,53 @@ def precision(device: torch.device, dtype: torch.dtype | None) -> AbstractContex
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class _Gradient:
+    """What is known of a step once its gradient is summed, before anything has changed."""
+
+    loss: float
+    count: float
+    norm: float
+    """Of the mean's gradient."""
+    norms: Mapping[str, float]
+    factor: float
+    """What the summed gradients are to be multiplied by to be the mean's."""
+
+
+def _gradient(
+    model: Transformer,
+    micro: Sequence[Batch],
+    *,
+    loss: Loss,
+    optimizer: Optimizer,
+    autocast: torch.dtype | None,
+    scale: LossScale | None,
+) -> _Gradient:
+    """Sum the gradients; where they overflow fp16, again with a smaller scale, so that no step is lost by that."""
+    while True:
+        multiplier = 1.0 if scale is None else scale.value
+        total, count = _accumulate(model, micro, loss=loss, optimizer=optimizer, autocast=autocast, scale=multiplier)
+        if count <= 0 or not math.isfinite(total):
+            return _Gradient(total, count, math.nan, {}, math.nan)
+        factor = 1 / (count * multiplier)
+        norm, kinds = norms(_gradients(optimizer))
+        if scale is None or math.isfinite(norm) or not scale.halve():
+            break
+    if scale is not None and math.isfinite(norm):
+        scale.keep()
+    return _Gradient(total / count, count, norm * factor, {k: n * factor for k, n in kinds.items()}, factor)
+
+
 def _accumulate(
-    model: Transformer, micro: Sequence[Batch], *, loss: Loss, optimizer: Optimizer, autocast: torch.dtype | None
+    model: Transformer,
+    micro: Sequence[Batch],
+    *,
+    loss: Loss,
+    optimizer: Optimizer,
+    autocast: torch.dtype | None,
+    scale: float,
 ) -> tuple[float, float]:
-    """Backward through every micro-batch's *sum*; returns (sum, count) of the step."""
+    """Backward through every micro-batch's *sum*, times `scale`; returns (sum, count) of the step, the sum unscaled."""
     device = next(model.parameters()).device
     optimizer.zero_grad()
     total, count = 0.0, 0.0
@@ -113,31 +190,36 @@ def _accumulate(
             part, number = loss(model, batch.to(device))
         if not math.isfinite(part.item()):
             return math.nan, 1.0
-        part.backward()  # type: ignore[no-untyped-call]
+        (part * scale).backward()  # type: ignore[no-untyped-call]
         total, count = total + part.item(), count + float(number)
     return total, count
 
 
-def _finish(
-    optimizer: Optimizer, total: float, count: float, *, clip: float, step: int, micro: Sequence[Batch]
-) -> float:
-    """Turn the summed gradient into the clipped mean, or raise; returns its norm before clipping."""
-    if count <= 0:
-        raise EmptyInput(f"step {step + 1} has nothing to learn from: {_documents(micro)}")
-    gradients = [p.grad for p in optimizer.named.values() if p.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm(gradients)) / count if math.isfinite(total) else math.nan
-    if not math.isfinite(norm):
-        optimizer.zero_grad()
-        what = "gradient" if math.isfinite(total) else "loss"
-        raise NonFinite(
-            f"the {what} of step {step + 1} is not finite; the weights are still those of step {step}",
-            hint=f"look at its documents: {_documents(micro)}; or lower the learning rate",
-        )
-    torch._foreach_mul_(gradients, min(1.0, clip / (norm + 1e-12)) / count)
-    return norm
+def _judge(found: _Gradient, *, step: int, micro: Sequence[Batch], spikes: Spikes | None) -> str | None:
+    """Why the step is to be left out, or None.
+
+    Raises:
+        NonFinite: it is not finite, and no step is left out, or too many were in a row.
+    """
+    bad = not_finite(found.loss, found.norm)
+    reason = spikes.verdict(found.loss, found.norm) if spikes else bad
+    if bad is None or (spikes and spikes.in_a_row <= IN_A_ROW):
+        return reason
+    row = f", nor were the {IN_A_ROW} before it, which were left out" if spikes else ""
+    raise NonFinite(
+        f"the {bad} of step {step + 1} is not finite{row}; the weights are still those of step {step}",
+        hint=f"look at its documents: {_named(_documents(micro))}; or lower the learning rate",
+    )
 
 
-def _documents(micro: Sequence[Batch]) -> str:
-    names = list(dict.fromkeys(name for batch in micro for name in batch.document_ids))
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return ", ".join(names[:8]) + more
+def _gradients(optimizer: Optimizer) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in optimizer.named.items() if p.grad is not None}
+
+
+def _documents(micro: Sequence[Batch]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for batch in micro for name in batch.document_ids))
+
+
+def _named(documents: Sequence[str]) -> str:
+    more = f" and {len(documents) - 8} more" if len(documents) > 8 else ""
+    return ", ".join(documents[:8]) + more

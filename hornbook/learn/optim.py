@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,8 @@ def muon(
     matrices, rest = _split(model)
     hidden = [(name, p) for name, p in matrices if not name.startswith("lm_head.")]
     others = [(name, p) for name, p in matrices if name.startswith("lm_head.")]
-    orthogonal = Muon([p for _, p in hidden], lr=matrix_learning_rate, weight_decay=decay, momentum=0.95)
+    group = {"params": [p for _, p in hidden], "name": "hidden"}
+    orthogonal = Muon([group], lr=matrix_learning_rate, weight_decay=decay, momentum=0.95)
     plain = _adamw(others, rest, learning_rate=learning_rate, decay=decay, betas=betas)
     return Optimizer([plain, orthogonal], matrices + rest)
 
@@ -50,10 +52,10 @@ class Optimizer:
         self.named = dict(named)
         self._peaks = [group["lr"] for group in self._groups()]
 
-    @property
-    def learning_rate(self) -> float:
-        """The peak rate of the first group."""
-        return float(self._peaks[0])
+    def rates(self, multiplier: float) -> dict[str, float]:
+        """The rate of every group, by its name, at a multiplier of the peaks."""
+        named = (group["name"] for group in self._groups())
+        return {name: peak * multiplier for name, peak in zip(named, self._peaks, strict=True)}
 
     def step(self, multiplier: float) -> None:
         for group, peak in zip(self._groups(), self._peaks, strict=True):
@@ -98,7 +100,7 @@ class Optimizer:
             shapes = f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
             raise InputError(f"{where}: the optimizer's {entry!r} of {name!r} has shape {shapes}")
 
-    def _groups(self) -> Iterator[dict[str, float]]:
+    def _groups(self) -> Iterator[dict[str, Any]]:
         return (group for part in self.parts for group in part.param_groups)
 
     def _part_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
@@ -115,8 +117,8 @@ def _adamw(
     decayed: list[Named], rest: list[Named], *, learning_rate: float, decay: float, betas: tuple[float, float]
 ) -> torch.optim.AdamW:
     groups = [
-        {"params": [p for _, p in decayed], "weight_decay": decay},
-        {"params": [p for _, p in rest], "weight_decay": 0.0},
+        {"params": [p for _, p in decayed], "weight_decay": decay, "name": "matrices"},
+        {"params": [p for _, p in rest], "weight_decay": 0.0, "name": "rest"},
     ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=betas, fused=True)
 

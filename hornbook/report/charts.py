@@ -53,10 +53,19 @@ class Figure:
 def curves(run: Run) -> list[Figure]:
     """The charts of a training run: loss, what was evaluated, then learning rate and gradient norm."""
     keys = list(dict.fromkeys(key for row in run.metrics for key in row))
-    judged = list(dict.fromkeys(key.partition("/")[0] for key in keys if key not in _MEASURED_ALWAYS))
+    judged = list(dict.fromkeys(_base(key) for key in keys if _is_judged(key)))
     wanted = ("loss", *judged, *_ASIDE)
-    drawn = (_figure(run, base, [key for key in keys if key.partition("/")[0] == base]) for base in wanted)
+    drawn = (_figure(run, base, [key for key in keys if _base(key) == base]) for base in wanted)
     return [figure for figure in drawn if figure]
+
+
+def _base(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _is_judged(key: str) -> bool:
+    """Whether it was evaluated now and then, and is not known of every step."""
+    return _base(key) not in _MEASURED_ALWAYS
 
 
 def _figure(run: Run, base: str, keys: Sequence[str]) -> Figure | None:
@@ -77,11 +86,12 @@ def numbers(run: Run, most: int = 12) -> tuple[list[str], list[Json]]:
     for row in run.metrics:
         merged.setdefault(row.get("step", 0), {}).update(row)
     rows = [merged[step] for step in sorted(merged)]
-    judged = [row for row in rows if any(key not in _MEASURED_ALWAYS for key in row)] or rows
+    judged = [row for row in rows if any(map(_is_judged, row))] or rows
     last = len(judged) - 1
     chosen = sorted({round(last * n / (most - 1)) for n in range(most)}) if judged else []
-    measures = sorted({key for row in rows for key in row if key not in _MEASURED_ALWAYS}, key=rank)
-    columns = [key for key in ("step", "loss", *measures, *_ASIDE) if any(key in row for row in rows)]
+    measures = sorted({key for row in rows for key in row if _is_judged(key)}, key=rank)
+    aside = sorted({key for row in rows for key in row if _base(key) in _ASIDE}, key=rank)
+    columns = [key for key in ("step", "loss", *measures, *aside) if any(key in row for row in rows)]
     return columns, [judged[index] for index in chosen]
 
 

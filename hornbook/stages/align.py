@@ -17,6 +17,7 @@ from hornbook.device import Device, Precision, arithmetic, choose_device, choose
 from hornbook.judge.metrics import preference_accuracy
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Batch, Example, Examples, batched
+from hornbook.learn.carry import carried
 from hornbook.learn.chat import encode_preference
 from hornbook.learn.loop import answer_log_probabilities, precision
 from hornbook.learn.losses import dpo
@@ -104,6 +105,7 @@ def align(config: Align, run: Run) -> None:
         steps=batches.steps(config.epochs),
         autocast=autocast,
         evaluate=evaluate,
+        carry=carried(opened.model, autocast=autocast),
     )
     save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
 

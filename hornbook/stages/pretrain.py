@@ -10,11 +10,12 @@ from typing import Annotated
 import torch
 from tokenizers import Tokenizer
 
-from hornbook.config import Count, NotNegative, Positive, Takes
+from hornbook.config import Count, Fraction, NotNegative, Positive, Takes
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.errors import EmptyInput, InputError
 from hornbook.judge.score import bits_per_byte
 from hornbook.learn.batches import Pretraining
+from hornbook.learn.carry import carried
 from hornbook.learn.loop import next_token
 from hornbook.learn.optim import Optimizer
 from hornbook.model.architecture import Architecture
@@ -59,6 +60,12 @@ class Pretrain:
     """Peak rate (default: 3e-3 for a new model, 1e-3 for an adapter, 3e-4 for a whole base)."""
     weight_decay: NotNegative = 0.1
     """Pull of matrices towards zero, relative to the rate."""
+    clip: Positive = 1.0
+    """Largest norm of a step's gradient; a larger one is shrunk to it."""
+    skip_spikes: bool = True
+    """Learn nothing from a step whose loss or gradient is not finite or far above those of the last healthy steps."""
+    ema: Fraction | None = None
+    """Keep a moving average of the weights with this decay, such as 0.999, and evaluate and save that."""
     sources: dict[str, NotNegative] | None = None
     """Weight of each source (default: all, by their tokens)."""
     evaluation_tokens: Count = 50_000
@@ -105,6 +112,8 @@ def pretrain(config: Pretrain, run: Run) -> None:
         steps=steps,
         autocast=autocast,
         evaluate=_evaluation(config, model, shards.read(source.file, "valid"), separator, autocast),
+        clip=config.clip,
+        carry=carried(model, autocast=autocast, skip_spikes=config.skip_spikes, ema=config.ema),
     )
     run.result(epochs=batches.epochs(steps))
     save(run, model, tokenizer=tokenizer, folder=folder, base="base" if config.base else None)

@@ -12,6 +12,7 @@ from hornbook.device import Device, Precision, arithmetic, choose_device, choose
 from hornbook.judge.metrics import answer_log_likelihood
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Example, Examples
+from hornbook.learn.carry import carried
 from hornbook.learn.chat import encode_conversation
 from hornbook.learn.loop import next_token
 from hornbook.learn.rows import read_conversations
@@ -89,6 +90,7 @@ def sft(config: Sft, run: Run) -> None:
         steps=batches.steps(config.epochs),
         autocast=autocast,
         evaluate=evaluate,
+        carry=carried(opened.model, autocast=autocast),
     )
     save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
 

@@ -9,9 +9,13 @@ import torch
 from hornbook.errors import Damaged, InputError
 from hornbook.learn import checkpoint
 from hornbook.learn.batches import Batch, Examples
+from hornbook.learn.carry import NOTHING, Carry
+from hornbook.learn.ema import Ema
 from hornbook.learn.loop import next_token, train
+from hornbook.learn.loss_scale import LossScale
 from hornbook.learn.optim import Optimizer, adamw
 from hornbook.learn.schedules import warmup_stable_decay
+from hornbook.learn.spikes import Spikes
 from hornbook.model.lora import attach, trainable
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
@@ -26,7 +30,16 @@ def batches(step: int) -> Sequence[Batch]:
     return DATA.step(step)
 
 
-def go(model: Transformer, optimizer: Optimizer, *, first: int, until: int, save: Path | None = None) -> list[float]:
+def go(
+    model: Transformer,
+    optimizer: Optimizer,
+    *,
+    first: int,
+    until: int,
+    save: Path | None = None,
+    carry: Carry = NOTHING,
+    autocast: torch.dtype | None = None,
+) -> list[float]:
     losses = []
     for done in train(
         model,
@@ -36,10 +49,12 @@ def go(model: Transformer, optimizer: Optimizer, *, first: int, until: int, save
         schedule=lambda step: warmup_stable_decay(step, 12),
         first=first,
         steps=until,
+        carry=carry,
+        autocast=autocast,
     ):
         losses.append(done.loss)
         if save:
-            checkpoint.save(save, step=done.step, model=model, optimizer=optimizer)
+            checkpoint.save(save, step=done.step, model=model, optimizer=optimizer, carry=carry)
     return losses
 
 
@@ -66,6 +81,57 @@ def test_resumed_is_uninterrupted(make: Callable[[Transformer], Optimizer], kill
     ours, theirs = everything(model, optimizer), everything(whole, whole_optimizer)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+CARRIES: dict[str, Callable[[Transformer], Carry]] = {
+    "spikes": lambda m: Carry(spikes=Spikes()),
+    "loss scale": lambda m: Carry(scale=LossScale()),
+    "average": lambda m: Carry(average=Ema(m, decay=0.9)),
+    "everything": lambda m: Carry(spikes=Spikes(), scale=LossScale(), average=Ema(m, decay=0.5)),
+}
+every_carry = pytest.mark.parametrize("carried", CARRIES.values(), ids=CARRIES)
+
+
+def bits(carry: Carry) -> dict[str, object]:
+    return {**carry.state(), **{name: tensor.tolist() for name, tensor in carry.tensors().items()}}
+
+
+@every_carry
+@pytest.mark.parametrize("killed", [1, 7])
+def test_what_is_carried_goes_on_to_the_bit(
+    carried: Callable[[Transformer], Carry], killed: int, tmp_path: Path
+) -> None:
+    models = [tiny.model(exact=False) for _ in range(3)]
+    optimizers = [adamw(model, learning_rate=1e-2) for model in models]
+    whole, half, resumed = (carried(model) for model in models)
+    autocast = torch.float16 if whole.scale else None
+    straight = go(models[0], optimizers[0], first=0, until=12, carry=whole, autocast=autocast)
+    first = go(models[1], optimizers[1], first=0, until=killed, carry=half, autocast=autocast, save=tmp_path)
+    found, _ = checkpoint.newest(tmp_path)
+    assert found is not None
+    checkpoint.restore(found, model=models[2], optimizer=optimizers[2], carry=resumed)
+    assert bits(resumed) == bits(half)
+    second = go(models[2], optimizers[2], first=killed, until=12, carry=resumed, autocast=autocast)
+    assert first + second == straight
+    assert bits(resumed) == bits(whole)
+    assert bits(whole) != bits(carried(tiny.model(exact=False)))
+    assert all(torch.equal(a, b) for a, b in zip(models[2].parameters(), models[0].parameters(), strict=True))
+
+
+@every_carry
+def test_a_checkpoint_with_other_parts_is_refused(carried: Callable[[Transformer], Carry], tmp_path: Path) -> None:
+    model = tiny.model(exact=False)
+    optimizer = adamw(model, learning_rate=1e-2)
+    go(model, optimizer, first=0, until=1, save=tmp_path, carry=carried(model))
+    found, _ = checkpoint.newest(tmp_path)
+    assert found is not None
+    with pytest.raises(InputError, match=r"the state of '\w+' belongs to nothing that this run keeps"):
+        checkpoint.restore(found, model=model, optimizer=optimizer)
+    go(model, optimizer, first=1, until=2, save=tmp_path)
+    bare, _ = checkpoint.newest(tmp_path)
+    assert bare is not None
+    with pytest.raises(InputError, match=r"the state of '\w+' is missing"):
+        checkpoint.restore(bare, model=model, optimizer=optimizer, carry=carried(model))
 
 
 @pytest.fixture

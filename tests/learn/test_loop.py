@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,12 @@ from torch import Tensor
 
 from hornbook.errors import EmptyInput, NonFinite
 from hornbook.learn.batches import Batch, batched
-from hornbook.learn.loop import Step, next_token, train
+from hornbook.learn.carry import Carry, carried
+from hornbook.learn.ema import Ema
+from hornbook.learn.loop import Loss, Step, next_token, train
+from hornbook.learn.loss_scale import SMALLEST, LossScale
 from hornbook.learn.optim import Optimizer, adamw, muon
+from hornbook.learn.spikes import IN_A_ROW, Spikes
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
 from tests.learn.test_batches import examples
@@ -76,7 +81,7 @@ def test_it_learns_and_says_what_it_did() -> None:
     assert [step.step for step in steps] == list(range(1, 41))
     assert steps[-1].loss < 0.5 * steps[0].loss
     assert steps[0].count == sum(int(group[0].answer[1:].sum()) for group in GROUPS)
-    assert steps[0].learning_rate == 1e-2
+    assert steps[0].learning_rates == {"matrices": 1e-2, "rest": 1e-2}
     assert all(step.seconds > 0 and step.tokens >= step.count for step in steps)
 
 
@@ -163,3 +168,122 @@ def test_bf16_autocast_learns_too() -> None:
     )
     assert steps[-1].loss < 0.6 * steps[0].loss
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def sabotaged(at: set[int], *, where: str = "loss") -> Loss:
+    """Next-token loss that is not finite, or whose gradient is not, in the calls numbered `at`."""
+    calls = 0
+
+    def loss(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+        nonlocal calls
+        calls += 1
+        total, count = next_token(model, batch)
+        if calls - 1 not in at:
+            return total, count
+        root = (model.model.norm.weight[0] - model.model.norm.weight[0].detach()).sqrt()
+        return (total * torch.nan if where == "loss" else total + root * 0), count
+
+    return loss
+
+
+def one_batch(step: int) -> Sequence[Batch]:
+    return batched(GROUPS, length=14, rows=8)
+
+
+def stepping(model: Transformer, loss: Loss, *, steps: int, carry: Carry, **options: Any) -> Iterator[Step]:
+    optimizer = MAKERS["adamw"](model)
+    return train(
+        model, batches=one_batch, loss=loss, optimizer=optimizer, schedule=constant, steps=steps, carry=carry, **options
+    )
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_step_that_is_not_finite_is_left_out_and_changes_nothing(where: str) -> None:
+    model, plain = tiny.model(), tiny.model()
+    carry, untouched = Carry(spikes=Spikes(), average=Ema(model, decay=0.9)), Carry(average=Ema(plain, decay=0.9))
+    done = list(stepping(model, sabotaged({3, 4}, where=where), steps=12, carry=carry))
+    assert [step.step for step in done if step.skipped] == [4, 5]
+    assert done[3].skipped == f"the {where} is not finite"
+    assert set(done[3].documents) == {f"e{n}" for n in range(len(GROUPS))}
+    assert not done[2].documents
+    list(stepping(plain, next_token, steps=10, carry=untouched))
+    assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(plain), strict=True))
+    assert carry.average is not None
+    assert untouched.average is not None
+    assert carry.average.updates == untouched.average.updates == 10
+    assert all(torch.equal(a, b) for a, b in zip(carry.tensors().values(), untouched.tensors().values(), strict=True))
+
+
+def test_too_many_in_a_row_end_the_run() -> None:
+    model = tiny.model()
+    steps = stepping(model, sabotaged(set(range(2, 50))), steps=50, carry=Carry(spikes=Spikes()))
+    for _ in range(2):
+        assert next(steps).skipped is None
+    before = weights(model)
+    for _ in range(IN_A_ROW):
+        assert next(steps).skipped
+    with pytest.raises(NonFinite, match=rf"the loss of step {IN_A_ROW + 3} is not finite, nor were the {IN_A_ROW} "):
+        next(steps)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+
+
+def test_a_spike_is_left_out_and_a_lasting_rise_is_not() -> None:
+    def louder(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
+        nonlocal calls
+        calls += 1
+        total, count = next_token(model, batch)
+        return (total * 20 if calls == 60 or calls > 80 else total), count
+
+    calls = 0
+    done = list(stepping(tiny.model(), louder, steps=100, carry=Carry(spikes=Spikes())))
+    skipped = [step.step for step in done if step.skipped]
+    assert skipped == [60, *range(81, 81 + IN_A_ROW)]
+
+
+def test_norms_and_rates_are_told_by_kind_and_group() -> None:
+    model = tiny.model()
+    (step,) = run(model, MAKERS["muon"](model), steps=1)
+    assert step.grad_norms.keys() == {"attention", "embedding", "mlp", "norms"}
+    assert step.grad_norm**2 == pytest.approx(sum(norm**2 for norm in step.grad_norms.values()))
+    assert step.learning_rates.keys() == {"rest", "hidden"}
+
+
+def test_fp16_learns_what_fp32_learns() -> None:
+    losses = {}
+    for dtype in (None, torch.float16):
+        model = tiny.model(exact=False)
+        carry = carried(model, autocast=dtype)
+        assert (carry.scale is None) == (dtype is None)
+        losses[dtype] = [step.loss for step in stepping(model, next_token, steps=20, carry=carry, autocast=dtype)]
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert losses[torch.float16] == pytest.approx(losses[None], rel=2e-3)
+    assert losses[None][-1] < losses[None][0]
+
+
+@pytest.mark.parametrize("value", [2.0**24, 2.0**-3])
+def test_an_overflow_makes_the_scale_smaller_and_loses_no_step(value: float) -> None:
+    model, plain = tiny.model(exact=False), tiny.model(exact=False)
+    scale = LossScale()
+    scale.value = value
+    carry = Carry(spikes=Spikes(), scale=scale)
+    done = list(stepping(model, next_token, steps=5, carry=carry, autocast=torch.float16))
+    assert not any(step.skipped for step in done)
+    assert scale.value < 2.0**20
+    other = list(stepping(plain, next_token, steps=5, carry=Carry(scale=LossScale()), autocast=torch.float16))
+    assert [step.loss for step in done] == pytest.approx([step.loss for step in other], rel=1e-3)
+    assert [step.grad_norm for step in done] == pytest.approx([step.grad_norm for step in other], rel=1e-2)
+
+
+def test_a_gradient_that_no_scale_helps_is_not_finite() -> None:
+    model = tiny.model(exact=False)
+    scale = LossScale()
+    steps = stepping(
+        model,
+        sabotaged(set(range(100)), where="gradient"),
+        steps=1,
+        carry=Carry(scale=scale),
+        autocast=torch.float16,
+    )
+    with pytest.raises(NonFinite, match="the gradient of step 1 is not finite"):
+        next(steps)
+    assert scale.value == SMALLEST
