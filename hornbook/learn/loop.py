@@ -19,9 +19,9 @@ from torch import Tensor
 from hornbook.errors import EmptyInput, NonFinite
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import NOTHING, Carry
+from hornbook.learn.grad_norms import norms
 from hornbook.learn.loss_scale import LossScale
 from hornbook.learn.losses import cross_entropy, sequence_log_probability
-from hornbook.learn.norms import norms
 from hornbook.learn.optim import Optimizer
 from hornbook.learn.spikes import IN_A_ROW, Spikes, not_finite
 from hornbook.model.transformer import Transformer

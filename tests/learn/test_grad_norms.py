@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hornbook.learn.norms import kind, norms
+from hornbook.learn.grad_norms import kind, norms
 from hornbook.model.lora import attach, trainable
 from tests.learn import tiny
 
