@@ -12,7 +12,7 @@ from inputs import conversations, preferences, texts
 from measure import Measured, Peer, Row, Stopwatch, fresh, main, resident_mb
 
 if TYPE_CHECKING:
-    from hornbook.learn.batches import Example
+    from hornbook.learn.examples import Example
     from hornbook.training import Opened
 
 LENGTH = 512
@@ -63,7 +63,7 @@ def sft(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
     """Our packed rows, loss on answers, bf16."""
     import torch
 
-    from hornbook.learn.batches import Examples, batched
+    from hornbook.learn.examples import Examples, batched
     from hornbook.learn.loop import next_token
     from hornbook.training import make_optimizer, prepare
 
@@ -80,8 +80,8 @@ def sft(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
 
 
 def _examples(model: Opened, rows: int) -> list[Example]:
-    from hornbook.learn.batches import Example
     from hornbook.learn.chat import encode_conversation
+    from hornbook.learn.examples import Example
     from hornbook.learn.rows import Conversation
 
     encode = partial(encode_conversation, tokenizer=model.tokenizer, length=LENGTH - 1, template=model.template)
@@ -169,7 +169,7 @@ def _trained(trainer: Any, tokens: int, notes: dict[str, Any]) -> Measured:
 
 def dpo(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
     """Our packed pairs, bf16; encoding the rows and the pass of the reference are part of the time."""
-    from hornbook.learn.batches import Examples
+    from hornbook.learn.examples import Examples
     from hornbook.training import make_optimizer, prepare
 
     model = opened(folder)
@@ -200,7 +200,7 @@ def _pairs(model: Opened, rows: int) -> list[tuple[Example, Example]]:
 def _reference(model: Opened, pairs: Sequence[tuple[Example, Example]]) -> dict[str, float]:
     import torch
 
-    from hornbook.learn.batches import batched
+    from hornbook.learn.examples import batched
     from hornbook.learn.loop import answer_log_probabilities, precision
 
     known: dict[str, float] = {}

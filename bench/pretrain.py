@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from inputs import texts, write_jsonl
@@ -20,7 +21,8 @@ from measure import PEERS, Measured, Peer, Row, Stopwatch, fresh, main, resident
 if TYPE_CHECKING:
     import torch
 
-    from hornbook.learn.batches import Batch, Pretraining
+    from hornbook.learn.batches import Batch
+    from hornbook.learn.pretraining import Pretraining
     from hornbook.model.architecture import Architecture
 
 CORES = os.cpu_count() or 1
@@ -28,17 +30,20 @@ CORES = os.cpu_count() or 1
 
 def batches(*, vocabulary: int, length: int, batch: int) -> Pretraining:
     """Windows of real text; a token is a word's checksum, which has the frequencies of words and needs no training."""
-    import numpy as np
+    from hornbook.learn.curriculum import Phase
+    from hornbook.learn.pretraining import Pretraining
+    from hornbook.learn.sources import sources_of
+    from hornbook.text import shards
 
-    from hornbook.learn.batches import Pretraining
-    from hornbook.text.shards import Split
-
-    documents = [np.array([0, *map(partial(_token, vocabulary), text.split())], np.uint16) for text in texts(2)]
-    lengths = np.array(list(map(len, documents)))
-    names = [str(at) for at in range(len(documents))]
-    starts = np.cumsum(lengths) - lengths
-    corpus = Split(np.concatenate(documents), names, ["all"] * len(names), starts, lengths, lengths)
-    return Pretraining(corpus, weights={"all": 1}, separator=0, length=length, sequences=batch, rows=batch, seed=0)
+    rows = [
+        shards.Row(str(at), "all", "train", list(map(partial(_token, vocabulary), text.split())), len(text), False)
+        for at, text in enumerate(texts(2))
+    ]
+    with TemporaryDirectory() as folder:
+        shards.write(Path(folder), rows, separator=0, vocabulary=vocabulary)
+        sources = sources_of(shards.read(Path(folder).joinpath, "train"), separator=0)
+    phases = [Phase(1.0, {"all": 1.0})]
+    return Pretraining(sources, phases=phases, steps=1, length=length, sequences=batch, rows=batch, seed=0)
 
 
 def _token(vocabulary: int, word: str) -> int:

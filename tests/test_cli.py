@@ -351,9 +351,9 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("run-of-another-kind", "tokenize crawl", nothing, 1),
     ("run-not-a-run", "report model", nothing, 1),
     ("runs-none", "runs --runs elsewhere", nothing, 1),
-    ("runs-damaged", "runs --verify", flip("runs/tokenize-*/train.npy"), 1),
+    ("runs-damaged", "runs --verify", flip("runs/tokenize-*/train-00000.npy"), 1),
     ("damaged-input", "tokenize curate", flip("runs/curate-*/documents-00000.parquet"), 1),
-    ("damaged-run", "tokenize curate --vocabulary 300 --held-out 0.2", flip("runs/tokenize-*/train.npy"), 1),
+    ("damaged-run", "tokenize curate --vocabulary 300 --held-out 0.2", flip("runs/tokenize-*/train-00000.npy"), 1),
     ("damaged-manifest", "tokenize curate", lambda folder: _manifest(folder).write_text("{}"), 1),
     # crawl
     ("crawl-no-such-file", "crawl nowhere.jsonl", nothing, 2),
@@ -541,7 +541,7 @@ def test_stdout_is_the_result(folder: Path, hornbook: Hornbook) -> None:
     outcome = hornbook("tokenize", "curate", "--vocabulary", "301")
     assert re.fullmatch(r"runs/tokenize-[0-9a-f]{8}\n", outcome.out)
     assert (folder / outcome.out.strip() / "manifest.json").is_file()
-    assert "documents/s" in outcome.err
+    assert "parts/s" in outcome.err
     again = hornbook("tokenize", "curate", "--vocabulary", "301")
     assert again.out == outcome.out
     assert "already made" in again.err

@@ -78,8 +78,8 @@ def test_the_manifest_tells_what_was_made_from_what(config: Tokenize, tmp_path: 
         "documents.parquet",
         "tokenizer.json",
         "tokenizer_config.json",
-        "train.npy",
-        "valid.npy",
+        "train-00000.npy",
+        "valid-00000.npy",
     }
     assert [m.name for m in list_runs(tmp_path / "runs")] == [folder.name]
     assert not list((tmp_path / "runs").glob(".tmp-*"))

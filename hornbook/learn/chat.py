@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from hornbook.errors import InputError
-from hornbook.learn.batches import Example
+from hornbook.learn.examples import Example
 from hornbook.learn.rows import MARKS, BadRow, Conversation, Preference
 
 END = "<|im_end|>"

@@ -16,9 +16,10 @@ from hornbook.config import Count, Positive, Takes
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import preference_accuracy
 from hornbook.judge.score import log_likelihoods
-from hornbook.learn.batches import Batch, Example, Examples, batched
+from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
 from hornbook.learn.chat import encode_preference
+from hornbook.learn.examples import Example, Examples, batched
 from hornbook.learn.loop import answer_log_probabilities, precision
 from hornbook.learn.losses import dpo
 from hornbook.learn.rows import read_preferences

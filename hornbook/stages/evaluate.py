@@ -16,8 +16,8 @@ from hornbook.errors import InputError
 from hornbook.judge.metrics import Accuracy, answer_log_likelihood, preference_accuracy
 from hornbook.judge.score import bits_per_byte, log_likelihoods
 from hornbook.judge.tasks.minimal_pairs import MinimalPair, minimal_pairs, read_pairs
-from hornbook.learn.batches import Example
 from hornbook.learn.chat import encode, encode_conversation, encode_preference
+from hornbook.learn.examples import Example
 from hornbook.learn.rows import read_conversations, read_preferences
 from hornbook.manifest import Manifest
 from hornbook.model.sample import complete

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
@@ -14,10 +15,12 @@ from hornbook.config import Count, Fraction, NotNegative, Positive, Takes
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.errors import EmptyInput, InputError
 from hornbook.judge.score import bits_per_byte
-from hornbook.learn.batches import Pretraining
 from hornbook.learn.carry import carried
+from hornbook.learn.curriculum import Phase
 from hornbook.learn.loop import next_token
 from hornbook.learn.optim import Optimizer
+from hornbook.learn.pretraining import Pretraining
+from hornbook.learn.sources import sources_of
 from hornbook.model.architecture import Architecture
 from hornbook.model.cost import parameters
 from hornbook.model.transformer import Transformer
@@ -88,17 +91,17 @@ def pretrain(config: Pretrain, run: Run) -> None:
     device = choose_device(config.device)
     model = _model(config, run, tokenizer).to(device)
     prepare(model, config.lora, seed=config.seed)
+    wanted = config.train_tokens or 20 * parameters(model.architecture)
+    steps = max(1, round(wanted / (config.batch * config.length)))
     batches = Pretraining(
-        train,
-        weights=weights,
-        separator=separator,
+        sources_of(train, separator=separator),
+        phases=[Phase(1.0, weights)],
+        steps=steps,
         length=config.length,
         sequences=config.batch,
         rows=config.rows,
         seed=config.seed,
     )
-    wanted = config.train_tokens or 20 * parameters(model.architecture)
-    steps = max(1, round(wanted / (config.batch * config.length)))
     count = sum(p.numel() for p in model.parameters())
     run.say(f"{count:,} parameters, {steps} steps of {config.batch * config.length:,} tokens")
     autocast = choose_precision(config.precision, device)
@@ -125,9 +128,8 @@ def _weights(config: Pretrain, train: shards.Split) -> dict[str, float]:
     Raises:
         EmptyInput: a source that was asked for has no tokens.
     """
-    there: dict[str, float] = {}
-    for source, length in zip(train.sources, train.lengths.tolist(), strict=True):
-        there[source] = there.get(source, 0) + length
+    tokens = np.bincount(train.source, train.lengths, minlength=len(train.sources)).tolist()
+    there = {name: count for name, count in zip(train.sources, tokens, strict=True) if count}
     for source in config.sources or ():
         if source not in there:
             raise EmptyInput(

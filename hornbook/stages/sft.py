@@ -11,9 +11,9 @@ from hornbook.config import Count, Positive, Takes
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import answer_log_likelihood
 from hornbook.judge.score import log_likelihoods
-from hornbook.learn.batches import Example, Examples
 from hornbook.learn.carry import carried
 from hornbook.learn.chat import encode_conversation
+from hornbook.learn.examples import Example, Examples
 from hornbook.learn.loop import next_token
 from hornbook.learn.rows import read_conversations
 from hornbook.run import Run

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tokenizers import Tokenizer
 
-from hornbook.config import Bounds, Count, Positive, Takes
+from hornbook.config import Bounds, Count, Positive, Takes, Unhashed
 from hornbook.errors import EmptyInput
+from hornbook.manifest import Input
 from hornbook.run import Run
 from hornbook.text import bpe, shards
-from hornbook.text.document import Document, held_out, order_key, read_documents
+from hornbook.text.encode import Choice, Encoding, Sampling, read_texts, write_sample
+from hornbook.text.engine import Local, Workplace
+from hornbook.text.parts import Part, cut
 
 MAKES = "tokens"
-CHUNK = 256
-"""Documents encoded at a time."""
+TOKENIZER = "tokenizer"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Tokenize:
     """Train or take a tokenizer and write the corpus as token shards.
 
     The tokenizer is byte-level BPE, learned from documents that are not held out. Which documents are held out, and
-    which the tokenizer learns from, depends on each document's id alone.
+    which the tokenizer learns from, depends on each document's id alone. Memory does not grow with the corpus, and a
+    killed run goes on with the parts that are not done.
     """
 
     corpus: Annotated[Path, Takes("corpus")]
@@ -42,78 +48,102 @@ class Tokenize:
     """Text that the tokenizer learns from, at most."""
     seed: int = 0
     """Chooses held-out documents and the tokenizer's sample."""
+    workers: Annotated[Count | None, Unhashed()] = None
+    """Processes; the result is the same for any number. By default, one a core."""
 
 
 def tokenize(config: Tokenize, run: Run) -> None:
-    documents = [d for path in run.input("corpus").files("documents*.parquet") for d in read_documents(path)]
-    if not documents:
+    parts = cut(run.input("corpus").files("documents*.parquet"))
+    if not parts:
         raise EmptyInput(f"{run.input('corpus').path} holds no documents")
-    valid = {d.id for d in documents if held_out(d.id, fraction=config.held_out, seed=config.seed)}
-    sample = set() if config.tokenizer else _sample(documents, valid, config)
-    tokenizer = _tokenizer(config, [d.text for d in documents if d.id in sample], run)
-    separator = bpe.separator_id(tokenizer, run.out)
-    with run.progress("tokenize", total=len(documents), unit="documents") as bar:
-        rows = []
-        for row in _rows(documents, tokenizer, valid, sample):
-            rows.append(row)
-            bar.advance()
-    shards.write(run.out, rows, separator=separator, vocabulary=tokenizer.get_vocab_size())
-    _tell(run, rows, tokenizer)
-
-
-def _sample(documents: Sequence[Document], valid: set[str], config: Tokenize) -> set[str]:
-    """Ids of the documents that the tokenizer learns from: the first by keyed hash, up to the size asked for."""
-    chosen: set[str] = set()
-    left = config.sample_megabytes * 1e6
-    for document in sorted(documents, key=lambda d: order_key(d.id, seed=config.seed, purpose="tokenizer")):
-        left -= len(document.text.encode())
-        if left < 0 and chosen:
-            break
-        if document.id not in valid:
-            chosen.add(document.id)
-    return chosen
-
-
-def _tokenizer(config: Tokenize, texts: Sequence[str], run: Run) -> Tokenizer:
     if config.tokenizer is None:
-        run.say(f"learning {config.vocabulary:,} tokens from {sum(map(len, texts)) / 1e6:.1f} MB of text")
-        bpe.save(bpe.train(texts, vocabulary=config.vocabulary), run.out)
-    else:
-        source = run.input("tokenizer")
-        source.file("tokenizer.json")
-        for path in source.files("*.json"):
-            if path.parent == source.path and path.name.startswith(("tokenizer", "special_tokens_map", "added_tokens")):
-                shutil.copyfile(path, run.out / path.name)
+        bpe.check_room(config.vocabulary)
+    workers = config.workers or max(1, min(os.cpu_count() or 1, len(parts)))
+    place = Workplace(Local(workers), run.scratch / "work")
+    place.folder.mkdir(exist_ok=True)
+    choice = _choice(config, run, place, parts)
+    tokenizer = _tokenizer(config, run, place, parts, choice)
+    encoding = Encoding(
+        tokenizer=place.folder / TOKENIZER,
+        separator=bpe.separator_id(tokenizer, run.out),
+        vocabulary=tokenizer.get_vocab_size(),
+        choice=choice,
+        out=place.folder / "tokens",
+    )
+    told = list(_phase(run, place, "encode", encoding.write, parts))
+    with run.progress("tokenize write", total=len(parts), unit="parts") as bar:
+        rows = _gathered(encoding, parts, bar.advance)
+        shards.write(run.out, rows, separator=encoding.separator, vocabulary=encoding.vocabulary)
+    _tell(run, told, tokenizer)
+
+
+def _phase(run: Run, place: Workplace, name: str, work: Any, parts: Sequence[Part]) -> Iterator[Any]:
+    sizes = iter([part.bytes / 1e6 for part in parts])
+    with run.progress(f"tokenize {name}", total=sum(part.bytes for part in parts) / 1e6, unit="MB") as bar:
+        yield from place.phase(name, work, parts, lambda: bar.advance(next(sizes)))
+
+
+def _choice(config: Tokenize, run: Run, place: Workplace, parts: Sequence[Part]) -> Choice:
+    """What is held out, and the documents that the tokenizer learns from: the first, up to the size asked for."""
+    choice = Choice(config.seed, config.held_out)
+    if config.tokenizer:
+        return choice
+    sampling = Sampling(config.sample_megabytes * 1e6)
+    for found in _phase(run, place, "sample", partial(choice.first, size=sampling.size), parts):
+        sampling.take(found)
+    return replace(choice, last=sampling.last)
+
+
+def _tokenizer(config: Tokenize, run: Run, place: Workplace, parts: Sequence[Part], choice: Choice) -> Tokenizer:
+    """The tokenizer that was given, or one learned from the sample; a copy goes among the products."""
+    folder = place.folder / TOKENIZER
+    if not folder.exists():
+        with run.atomic(folder) as temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            if config.tokenizer is None:
+                bpe.save(_learned(config, run, place, parts, choice), temporary)
+            else:
+                run.input("tokenizer").file("tokenizer.json")
+                _copy(run.input("tokenizer"), temporary)
+    for path in sorted(folder.iterdir()):
+        shutil.copyfile(path, run.out / path.name)
     return bpe.load(run.out)
 
 
-def _rows(
-    documents: Sequence[Document], tokenizer: Tokenizer, valid: set[str], sample: set[str]
-) -> Iterator[shards.Row]:
-    for start in range(0, len(documents), CHUNK):
-        chunk = documents[start : start + CHUNK]
-        for document, tokens in zip(chunk, bpe.encode_texts(tokenizer, [d.text for d in chunk]), strict=True):
-            yield shards.Row(
-                id=document.id,
-                source=document.source,
-                split="valid" if document.id in valid else "train",
-                tokens=tokens,
-                bytes=len(document.text.encode()),
-                sampled=document.id in sample,
-            )
+def _learned(config: Tokenize, run: Run, place: Workplace, parts: Sequence[Part], choice: Choice) -> Tokenizer:
+    folder = place.folder / "texts"
+    names = list(_phase(run, place, "read", partial(write_sample, choice=choice, folder=folder), parts))
+    run.say(f"learning {config.vocabulary:,} tokens from at most {config.sample_megabytes:g} MB of text")
+    return bpe.train(read_texts(folder / name for name in names), vocabulary=config.vocabulary)
 
 
-def _tell(run: Run, rows: Sequence[shards.Row], tokenizer: Tokenizer) -> None:
+def _copy(source: Input, folder: Path) -> None:
+    """The tokenizer's files at the top of a model's folder."""
+    for path in source.files():
+        if path.parent == source.path and path.name in TOKENIZER_FILES:
+            shutil.copyfile(path, folder / path.name)
+
+
+def _gathered(encoding: Encoding, parts: Sequence[Part], advance: Any) -> Iterator[shards.Row]:
+    for part in parts:
+        yield from shards.rows(encoding.folder(part.number))
+        advance()
+
+
+def _tell(run: Run, told: Sequence[dict[str, dict[str, int]]], tokenizer: Tokenizer) -> None:
     table: dict[str, dict[str, int]] = {}
-    for row in rows:
-        cell = table.setdefault(row.source, {"documents": 0, "bytes": 0, "train_tokens": 0, "valid_tokens": 0})
-        cell["documents"] += 1
-        cell["bytes"] += row.bytes
-        cell[f"{row.split}_tokens"] += len(row.tokens) + 1
-    tokens = sum(len(row.tokens) for row in rows)
-    run.count(documents=len(rows), tokens=tokens)
+    for part in told:
+        for source, cell in part.items():
+            into = table.setdefault(source, dict.fromkeys(cell, 0))
+            for key, value in cell.items():
+                into[key] += value
+    total = {key: sum(cell[key] for cell in table.values()) for key in next(iter(table.values()))}
+    # A separator stands before every document, and is no token of its text.
+    tokens = total["train_tokens"] + total["valid_tokens"] - total["documents"]
+    run.count(documents=total["documents"], tokens=tokens)
     run.result(
         vocabulary=tokenizer.get_vocab_size(),
-        bytes_per_token=sum(row.bytes for row in rows) / max(tokens, 1),
+        bytes_per_token=total["bytes"] / max(tokens, 1),
         sources=dict(sorted(table.items())),
     )

@@ -26,9 +26,7 @@ def train(texts: Iterable[str], *, vocabulary: int) -> Tokenizer:
     Raises:
         InputError: `vocabulary` has no room for the 256 bytes and the control tokens.
     """
-    least = 256 + len(SPECIAL)
-    if vocabulary < least:
-        raise InputError(f"a vocabulary of {vocabulary} is too small", hint=f"bytes and control tokens take {least}")
+    check_room(vocabulary)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -40,6 +38,17 @@ def train(texts: Iterable[str], *, vocabulary: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def check_room(vocabulary: int) -> None:
+    """That a vocabulary has room for the bytes and the control tokens.
+
+    Raises:
+        InputError: it has not.
+    """
+    least = 256 + len(SPECIAL)
+    if vocabulary < least:
+        raise InputError(f"a vocabulary of {vocabulary} is too small", hint=f"bytes and control tokens take {least}")
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:

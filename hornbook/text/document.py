@@ -6,7 +6,7 @@ The fields are those of Dolma and datatrove: id, text, source, url, created, met
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,8 @@ SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "source", "ur
 """One row a document. `metadata` is a JSON object with sorted keys: its keys differ from source to source."""
 
 ROWS_A_GROUP = 1024
+ROWS_A_BATCH = 128
+"""Read at a time: a book has a megabyte."""
 
 
 @dataclass(slots=True)
@@ -105,8 +107,8 @@ def _columns(documents: list[Document]) -> pa.Table:
     return pa.table([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
 
 
-def read_documents(path: Path) -> Iterator[Document]:
-    """Read what `write_documents` wrote.
+def read_documents(path: Path, groups: Sequence[int] | None = None) -> Iterator[Document]:
+    """Read what `write_documents` wrote, or some of its row groups.
 
     Raises:
         InputError: not Parquet, or a column is missing.
@@ -116,7 +118,7 @@ def read_documents(path: Path) -> Iterator[Document]:
             if missing := set(SCHEMA.names) - set(file.schema_arrow.names):
                 have = ", ".join(file.schema_arrow.names)
                 raise InputError(f"{path}: no column {', '.join(sorted(missing))}", hint=f"its columns are: {have}")
-            for batch in file.iter_batches(batch_size=ROWS_A_GROUP, columns=SCHEMA.names):
+            for batch in file.iter_batches(ROWS_A_BATCH, row_groups=groups, columns=SCHEMA.names):
                 columns = [batch.column(name).to_pylist() for name in SCHEMA.names]
                 for id, text, source, url, created, metadata in zip(*columns, strict=True):
                     yield Document(id, text, source, url or "", created or "", orjson.loads(metadata or "{}"))

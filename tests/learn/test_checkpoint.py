@@ -8,9 +8,10 @@ import torch
 
 from hornbook.errors import Damaged, InputError
 from hornbook.learn import checkpoint
-from hornbook.learn.batches import Batch, Examples
+from hornbook.learn.batches import Batch
 from hornbook.learn.carry import NOTHING, Carry
 from hornbook.learn.ema import Ema
+from hornbook.learn.examples import Examples
 from hornbook.learn.loop import next_token, train
 from hornbook.learn.loss_scale import LossScale
 from hornbook.learn.optim import Optimizer, adamw
@@ -19,7 +20,7 @@ from hornbook.learn.spikes import Spikes
 from hornbook.model.lora import attach, trainable
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
-from tests.learn.test_batches import examples
+from tests.learn.test_examples import examples
 from tests.learn.test_optim import every_kind
 
 torch.set_num_threads(1)

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 from hornbook.errors import EmptyInput, NonFinite
-from hornbook.learn.batches import Batch, batched
+from hornbook.learn.batches import Batch
 from hornbook.learn.carry import Carry, carried
 from hornbook.learn.ema import Ema
+from hornbook.learn.examples import batched
 from hornbook.learn.loop import Loss, Step, next_token, train
 from hornbook.learn.loss_scale import SMALLEST, LossScale
 from hornbook.learn.optim import Optimizer, adamw, muon
 from hornbook.learn.spikes import IN_A_ROW, Spikes
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
-from tests.learn.test_batches import examples
+from tests.learn.test_examples import examples
 
 torch.set_num_threads(1)
 GROUPS = examples([5, 9, 3, 14, 6, 7, 4, 10])

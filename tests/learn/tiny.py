@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from hornbook.learn.batches import Batch
 from hornbook.learn.rows import CONTROL
 from hornbook.model.architecture import Architecture
 from hornbook.model.transformer import Transformer
@@ -39,3 +40,9 @@ def tokenizer() -> Tokenizer:
     made.decoder = decoders.ByteLevel()
     made.add_special_tokens(list(CONTROL))
     return made
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    return a.document_ids == b.document_ids and all(
+        torch.equal(getattr(a, name), getattr(b, name)) for name in ("tokens", "targets", "weights", "documents")
+    )

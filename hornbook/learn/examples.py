@@ -1,0 +1,92 @@
+"""Whole examples packed into rows, as a pure function of the step: to resume is to ask for the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from hornbook.errors import EmptyInput, InputError
+from hornbook.learn.batches import Batch, Integers, Row, stack
+from hornbook.learn.packing import pack
+from hornbook.text.document import order_key
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One conversation as tokens and which of them are answers."""
+
+    id: str
+    tokens: Integers
+    """int64[n]"""
+    answer: npt.NDArray[np.bool_]
+    """bool[n]: learned."""
+    cut: int = 0
+    """Tokens left off because the conversation was too long."""
+
+
+class Examples:
+    """Groups of examples (one conversation; or chosen and rejected of a pair) packed into rows of at most `length`.
+
+    A step takes `groups_per_step` groups in the order of a keyed hash of (seed, epoch, id), so what it learns does not
+    depend on how they are packed; they fill rows by best fit decreasing, and `rows` rows make a micro-batch. A group
+    stays in one row. Inside a row every example is its own document, so no token sees another conversation.
+    """
+
+    def __init__(
+        self, groups: Sequence[tuple[Example, ...]], *, length: int, groups_per_step: int, rows: int, seed: int
+    ) -> None:
+        if not groups:
+            raise EmptyInput("no examples to train on")
+        for group in groups:
+            if _size(group) > length:
+                raise InputError(f"{group[0].id}: {_size(group)} tokens do not fit a row of {length}")
+        self.groups, self.groups_per_step, self.seed = groups, groups_per_step, seed
+        self.length, self.rows = length, rows
+        self._epoch = lru_cache(maxsize=2)(self._order)
+
+    def step(self, step: int) -> tuple[Batch, ...]:
+        """The micro-batches of one step; steps count from 0 and go on through the epochs."""
+        first = step * self.groups_per_step
+        taken = [self.groups[self._at(number)] for number in range(first, first + self.groups_per_step)]
+        return batched(taken, length=self.length, rows=self.rows)
+
+    def steps(self, epochs: float) -> int:
+        """Steps that see every example `epochs` times, rounded up."""
+        return max(1, -(-round(epochs * len(self.groups)) // self.groups_per_step))
+
+    def _at(self, number: int) -> int:
+        epoch, place = divmod(number, len(self.groups))
+        return self._epoch(epoch)[place]
+
+    def _order(self, epoch: int) -> list[int]:
+        def key(row: int) -> int:
+            return order_key(self.groups[row][0].id, seed=self.seed, purpose=f"epoch {epoch}")
+
+        return sorted(range(len(self.groups)), key=key)
+
+
+def batched(groups: Sequence[tuple[Example, ...]], *, length: int, rows: int) -> tuple[Batch, ...]:
+    """Pack groups into rows of at most `length` positions and rows into batches of `rows`; every group once."""
+    packed = pack([_size(group) for group in groups], length=length)
+    laid = [_row([example for i in row for example in groups[i]]) for row in packed]
+    return tuple(stack(laid[i : i + rows]) for i in range(0, len(laid), rows))
+
+
+def _size(group: tuple[Example, ...]) -> int:
+    return sum(len(example.tokens) - 1 for example in group)
+
+
+def _row(examples: Sequence[Example]) -> Row:
+    """Examples end to end; n tokens take n - 1 positions, as inputs and, one later, as targets."""
+    sizes = [len(example.tokens) - 1 for example in examples]
+    return Row(
+        np.concatenate([example.tokens[:-1] for example in examples]),
+        np.concatenate([example.tokens[1:] for example in examples]),
+        np.concatenate([example.answer[1:] for example in examples]).astype(np.float64),
+        np.repeat(np.arange(len(examples)), sizes),
+        tuple(example.id for example in examples),
+    )
