@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hornbook.model.transformer import Transformer
@@ -132,5 +133,5 @@ def _log_probabilities(model: Transformer, hidden: Tensor, targets: Tensor) -> T
     parts = []
     for h, y in zip(torch.split(hidden, CHUNK), torch.split(targets, CHUNK), strict=True):
         logits = model.head(h).float() if hidden.dtype != torch.float64 else model.head(h)
-        parts.append((logits.gather(1, y[:, None]).squeeze(1) - logits.logsumexp(1)).double())
+        parts.append(-F.cross_entropy(logits, y, reduction="none").double())
     return torch.cat(parts)

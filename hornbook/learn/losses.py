@@ -13,10 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from hornbook.model.attention import soft_cap
+from hornbook.model.attention import compute_dtype, soft_cap
 
-CHUNK = 1024
-"""Positions whose logits exist at one time: 1024 x 32k x 4 bytes = 131 MB."""
+LOGITS_ON_CPU, LOGITS_ON_GPU = 2**22, 2**27
+"""Logits that exist at one time: what the caches of a CPU hold, what keeps a GPU busy."""
+FEWEST = 128
+"""Positions at least: with fewer the head is read and its gradient written too often."""
+
+
+def positions_at_once(head: Tensor) -> int:
+    """Positions whose logits [positions, V] exist at one time, for a head [V, D]."""
+    return max(FEWEST, (LOGITS_ON_CPU if head.device.type == "cpu" else LOGITS_ON_GPU) // len(head))
 
 
 def cross_entropy(
@@ -25,7 +32,7 @@ def cross_entropy(
     """Weighted negative log-likelihood in nats: sum_i w_i (logsumexp_v(h_i . W_v) - h_i . W_{y_i}), and sum_i w_i.
 
     `hidden` [..., D], `targets` int64 [...], `weights` [...], `head` [V, D]; `softcap` c: logits z are c tanh(z / c).
-    Logits are formed only where w > 0 and `CHUNK` positions at a time; their gradient is formed in the same pass (as in
+    Logits are formed only where w > 0 and for `positions_at_once`; their gradient is formed in the same pass (as in
     Liger, arXiv 2410.10989), so memory is that of one chunk and the backward pass costs nothing but a scaling.
     """
     chosen, target, weight = _answers(hidden, targets, weights)
@@ -49,9 +56,10 @@ def sequence_log_probability(
     """
     chosen, target, weight = _answers(hidden, targets, weights)
     example = examples.reshape(-1)[weights.reshape(-1).nonzero().squeeze(1)]
+    size = positions_at_once(head)
     parts = [
         checkpoint(_log_probability, h, head, y, softcap, use_reentrant=False)
-        for h, y in zip(torch.split(chosen, CHUNK), torch.split(target, CHUNK), strict=True)
+        for h, y in zip(torch.split(chosen, size), torch.split(target, size), strict=True)
     ]
     return weight.new_zeros(count).index_add(0, example, torch.cat(parts).to(weight.dtype) * weight)
 
@@ -82,36 +90,37 @@ def _logits(hidden: Tensor, head: Tensor, softcap: float | None) -> Tensor:
 
 
 def _log_probability(hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
-    logits = _logits(hidden, head, softcap)
-    return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(1)
+    # One pass of torch's, where logsumexp is five.
+    return -F.cross_entropy(_logits(hidden, head, softcap), targets, reduction="none")
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """The sum and, in the same pass, its gradients: dL/dlogits = w (softmax - onehot)."""
+    """The sum and, in the same pass, its gradients: dL/dlogits = w (softmax - onehot).
+
+    The weights are put on the small matrices: w (P W) and P' (w h) instead of (w P) W and (w P)' h.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, softcap: float | None
     ) -> Tensor:
         wants_hidden, wants_head = ctx.needs_input_grad[:2]
-        total = weights.new_zeros(())
-        d_hidden = torch.empty_like(hidden) if wants_hidden else None
+        total, dtype = weights.new_zeros(()), compute_dtype(hidden)
+        h, w = hidden.to(dtype), head.to(dtype)
+        d_hidden = torch.empty_like(h) if wants_hidden else None
         d_head = torch.zeros_like(head, dtype=weights.dtype) if wants_head else None
-        for start in range(0, len(hidden), CHUNK):
-            piece = slice(start, start + CHUNK)
-            h, y, w = hidden[piece], targets[piece], weights[piece]
-            logits = F.linear(h, head)
-            if softcap is not None:
-                logits = soft_cap(logits, softcap)
-            loss, d_logits = _loss_and_gradient(logits, y, w)
-            if softcap is not None:
-                # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
-                d_logits *= 1 - (logits / softcap).square()
-            total += loss
-            if d_hidden is not None:
-                d_hidden[piece] = d_logits @ head.to(d_logits.dtype)
-            if d_head is not None:
-                d_head += d_logits.T @ h.to(d_logits.dtype)
+        size = positions_at_once(head)
+        with torch.autocast(hidden.device.type, enabled=False):
+            for start in range(0, len(h), size):
+                piece = slice(start, start + size)
+                loss, d_logits = _loss_and_gradient(h[piece] @ w.T, targets[piece], weights[piece], softcap)
+                total += loss
+                if d_hidden is not None:
+                    torch.mm(d_logits, w, out=d_hidden[piece])
+                if d_head is not None:
+                    _add_product(d_head, d_logits.T, h[piece] * weights[piece, None].to(dtype))
+        if d_hidden is not None:
+            d_hidden = d_hidden.to(hidden.dtype).mul_(weights[:, None])
         ctx.save_for_backward(d_hidden, None if d_head is None else d_head.to(head.dtype))
         return total
 
@@ -121,14 +130,30 @@ class _CrossEntropy(torch.autograd.Function):
         return _scaled(d_hidden, scale), _scaled(d_head, scale), None, None, None
 
 
-def _loss_and_gradient(logits: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss in single precision, gradient in the precision of the logits' matrix product."""
-    precise = logits.to(weights.dtype)
-    normalizer = precise.logsumexp(1)
-    loss = (weights * (normalizer - precise.gather(1, targets[:, None]).squeeze(1))).sum()
-    gradient = precise.sub(normalizer[:, None]).exp_()
-    gradient[torch.arange(len(targets), device=targets.device), targets] -= 1
-    return loss, gradient.mul_(weights[:, None]).to(logits.dtype)
+def _loss_and_gradient(
+    logits: Tensor, targets: Tensor, weights: Tensor, softcap: float | None
+) -> tuple[Tensor, Tensor]:
+    """sum_i w_i (-log p_i(y_i)) and p - onehot, the first in the weights' precision, the second in the logits'."""
+    capped = logits if softcap is None else soft_cap(logits, softcap)
+    precise = capped.to(weights.dtype)
+    at = targets[:, None]
+    # log p(y) = z_y - z_max + log p(max): p(y) itself may be too small for a float, p(max) is at least 1 / V.
+    distance = precise.amax(1) - precise.gather(1, at).squeeze(1)
+    probabilities = precise.softmax(1)
+    loss = (weights * (distance - probabilities.amax(1).log())).sum()
+    gradient = probabilities.scatter_add_(1, at, probabilities.new_full(at.shape, -1.0)).to(logits.dtype)
+    if softcap is not None:
+        # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
+        gradient *= 1 - (capped / softcap).square()
+    return loss, gradient
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, inside the product where the types agree."""
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
 def _scaled(gradient: Tensor | None, scale: Tensor) -> Tensor | None:

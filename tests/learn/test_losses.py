@@ -39,12 +39,12 @@ def test_chunked_cross_entropy_is_cross_entropy(
     logits = logits if softcap is None else softcap * (logits / softcap).tanh()
     each = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     plain = (each * weights.flatten()).sum() / 3
-    before, losses.CHUNK = losses.CHUNK, chunk
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(losses, "FEWEST", chunk)
+        patch.setattr(losses, "LOGITS_ON_CPU", chunk * len(head))
+        assert losses.positions_at_once(head) == chunk
         total, count = cross_entropy(hidden, targets, weights, head=head, softcap=softcap)
         ours = gradients(total / 3, hidden, head)
-    finally:
-        losses.CHUNK = before
     assert count.item() == weights.sum().item()
     torch.testing.assert_close(total / 3, plain, atol=1e-12, rtol=1e-12)
     torch.testing.assert_close(ours, gradients(plain, hidden, head), atol=1e-12, rtol=1e-12)
@@ -113,3 +113,23 @@ def test_dpo_is_its_equation(beta: float) -> None:
     assert count.item() == 5
     slope = [-beta * (1 - 1 / (1 + math.exp(-m))) for m in margins]
     assert gradients(total, pc)[0].tolist() == pytest.approx(slope, abs=1e-12)
+
+
+def test_a_token_whose_probability_is_no_float_has_its_loss() -> None:
+    hidden, head = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0], [400.0, 0.0], [0.0, 0.0]])
+    total, _ = cross_entropy(hidden, torch.tensor([2]), torch.ones(1), head=head)
+    assert total.item() == 400.0
+
+
+@pytest.mark.parametrize("softcap", [None, 5.0])
+def test_in_bfloat16_loss_and_gradients_are_those_of_its_logits(softcap: float | None) -> None:
+    g = torch.Generator().manual_seed(0)
+    hidden, head = torch.randn(40, 16, generator=g).requires_grad_(), torch.randn(50, 16, generator=g).requires_grad_()
+    targets, weights = torch.randint(50, (40,), generator=g), torch.rand(40, generator=g)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = cross_entropy(hidden, targets, weights, head=head, softcap=softcap)
+        plain = losses._logits(hidden, head, softcap).log_softmax(1).gather(1, targets[:, None]).squeeze(1)
+    expected = -(plain * weights).sum()
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-5)
+    for found, wanted in zip(gradients(total, hidden, head), gradients(expected, hidden, head), strict=True):
+        assert (found - wanted).norm() < 0.01 * wanted.norm()
