@@ -203,7 +203,7 @@ def decode_hf(*, depth: int, batch: int, tokens: int) -> Measured:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from hornbook.model.families import to_config
+    from hornbook.model.configuration import to_config
     from hornbook.model.transformer import Transformer
 
     architecture = decoder(depth)

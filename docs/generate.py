@@ -20,6 +20,8 @@ from rich.console import Console
 from hornbook import errors, execute, manifest, stages
 from hornbook.cli import app
 from hornbook.config import Takes, marks, required
+from hornbook.model.families import FAMILIES, LLAMA_KEYS, Family
+from hornbook.model.rotary_config import SCALINGS
 from hornbook.stages import curate
 from hornbook.text.identifiers import KINDS
 from hornbook.text.judge import blocklist_lines
@@ -30,6 +32,7 @@ from hornbook.training import Lora
 
 ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by docs/generate.py (`make docs`); change the code instead. -->\n"
+EVERYWHERE = LLAMA_KEYS.keys()
 RUNNERS = ("run", "runs", "report")
 TALK = tuple(stages.load(name).config for name in stages.NAMES if stages.load(name).makes is None)
 """Configs of the stages that make no folder, and so have no place in a recipe."""
@@ -40,7 +43,58 @@ def pages() -> dict[str, str]:
     """Every generated page, by its path below docs/reference."""
     made = {"commands.md": commands(), "recipes.md": recipes(), "rules.md": rules(), "runs.md": runs()}
     made["package.md"] = package()
+    made["families.md"] = families()
     return {name: f"{NOTE}\n{text.strip()}\n" for name, text in made.items()}
+
+
+# -- families -------------------------------------------------------------------------------------------------------
+
+
+def families() -> str:
+    """Which model folders are read and written."""
+    return "\n\n".join(
+        [
+            "# Model families",
+            "Every command that takes a model takes a Hugging Face folder of one of these: `config.json` and "
+            "`model.safetensors`, or its shards with their index. What is trained from it is saved as the same kind "
+            "of folder. The family is `model_type` in `config.json`; others are refused.",
+            _table(
+                ("`model_type`", "models", "what its decoder switches on", "projections for `lora.targets`"),
+                [
+                    (f"`{name}`", family.models, _switches(family), _targets(family))
+                    for name, family in FAMILIES.items()
+                ],
+            ),
+            "Checked for each, in float32 to 1e-4, by `tests/model/test_families.py` and `test_lora.py`: a model that "
+            "transformers saved gives the same logits here; saved here, the same there, with nothing missing and "
+            "nothing unexpected; decoding with kept keys and values equals the full pass, and greedy completions "
+            "equal those of `generate`; a PEFT adapter on the family's own names loads here, and ours there.",
+            f"Rotary frequencies may be scaled by {_words(SCALINGS)}; any family may. Keys of `config.json` that "
+            "would change the computation and are not understood are refused by name, and so are missing, extra, "
+            "misshapen or non-finite tensors, paths that leave the folder, and weights in pickle files (`.bin`).",
+        ]
+    )
+
+
+def _switches(family: Family) -> str:
+    told = [f"`{name}`" for name in family.keys if name not in EVERYWHERE]
+    always = [f"`{name} = {value}`" for name, value in family.parts.items()]
+    windows = [] if family.windows == "none" else [f"windows {family.windows}"]
+    return ", ".join([*always, *told, *windows]) or "nothing"
+
+
+def _targets(family: Family) -> str:
+    """The last part of every projection's name in the family's files, by a model of one layer."""
+    fused, gated = (family.parts.get(name, name == "gated_mlp") for name in ("fused_projections", "gated_mlp"))
+    attention = ["qkv_proj"] if fused else ["q_proj", "k_proj", "v_proj"]
+    mlp = (["gate_up_proj"] if fused else ["gate_proj", "up_proj"]) if gated else ["up_proj"]
+    paths = [f"self_attn.{name}" for name in (*attention, "o_proj")] + [f"mlp.{name}" for name in (*mlp, "down_proj")]
+    theirs = [family.names.module(f"model.layers.0.{path}").rpartition(".")[2] for path in paths]
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(theirs))
+
+
+def _words(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names if name != "default")
 
 
 # -- commands -------------------------------------------------------------------------------------------------------

@@ -27,8 +27,9 @@ from hornbook.learn.rows import BadRow, sift
 from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.manifest import Input
 from hornbook.model import lora
+from hornbook.model.folder import copy_files, read_json
 from hornbook.model.transformer import Transformer
-from hornbook.model.weights import TOKENIZER_FILES, copy_files, load_model, read_json, save_model
+from hornbook.model.weights import TOKENIZER_FILES, load_model, save_model
 from hornbook.run import Run
 from hornbook.text import bpe
 from hornbook.text.document import held_out
@@ -166,8 +167,7 @@ def check_length(model: Transformer, length: int, *, option: str = "length") -> 
 def prepare(model: Transformer, options: Lora | None, *, seed: int) -> None:
     """Make the model ready to learn: whole, or only a new adapter."""
     if options is not None:
-        targets = [name for target in options.targets for name in lora.PRESETS.get(target, (target,))]
-        lora.attach(model, r=options.r, alpha=options.alpha, targets=targets, seed=seed)
+        lora.attach(model, r=options.r, alpha=options.alpha, targets=options.targets, seed=seed)
 
 
 OptimizerName = Literal["muon", "adamw"]

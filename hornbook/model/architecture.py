@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hornbook.errors import InputError
-from hornbook.model.rope import LongRope, Rope, RopeScaling
+from hornbook.model.rope import Llama3, LongRope, Rope, RopeScaling
 
 LayerType = Literal["full_attention", "sliding_attention"]
 Activation = Literal["silu", "gelu", "gelu_tanh"]
@@ -59,7 +59,7 @@ class Architecture:
     """Biases on the query, key and value projections (Qwen2)."""
     output_bias: bool = False
     """A bias on the projection after attention."""
-    query_pre_attn_scalar: float | None = None
+    query_pre_attn_scalar: int | None = None
     """Scores are divided by its square root; None: by that of head_dim."""
     attn_logit_softcapping: float | None = None
     """c tanh(scores / c) before the mask (Gemma 2)."""
@@ -115,14 +115,21 @@ class Architecture:
     def _check_rotation(self) -> None:
         if self.learned_positions:
             return
+        if not min(self.rope_theta, self.local_rope_theta or self.rope_theta) > 1:
+            raise InputError(f"architecture: rope_theta = {self.rope_theta} must be above 1")
         if not 0 < self.rotary_size <= self.head_dim or self.rotary_size % 2:
             part = "" if self.partial_rotary_factor == 1 else f" * {self.partial_rotary_factor}"
             raise InputError(
                 f"architecture: head_dim = {self.head_dim}{part} must be even, rotary embeddings turn pairs"
             )
-        if isinstance(self.rope_scaling, LongRope):
+        scaling = self.rope_scaling
+        if isinstance(scaling, Llama3) and not scaling.low_freq_factor < scaling.high_freq_factor:
+            raise InputError(
+                f"architecture: high_freq_factor = {scaling.high_freq_factor} must be above low_freq_factor"
+            )
+        if isinstance(scaling, LongRope):
             for name in ("short_factor", "long_factor"):
-                if len(getattr(self.rope_scaling, name)) != self.rotary_size // 2:
+                if len(getattr(scaling, name)) != self.rotary_size // 2:
                     raise InputError(f"architecture: {name} must hold {self.rotary_size // 2} numbers")
 
     @property

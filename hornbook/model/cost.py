@@ -20,16 +20,33 @@ def parameters(architecture: Architecture) -> int:
 
 
 def non_embedding_parameters(architecture: Architecture) -> int:
-    """Parameters without the embedding and the head: the N of Kaplan's scaling laws (arXiv 2001.08361)."""
+    """Parameters without the embeddings and the head: the N of Kaplan's scaling laws (arXiv 2001.08361)."""
     named = shapes(architecture).items()
-    return sum(shape.numel() for name, shape in named if not name.startswith(("model.embed_tokens", "lm_head")))
+    return sum(shape.numel() for name, shape in named if not name.startswith(("model.embed_", "lm_head")))
 
 
 def training_flops(architecture: Architecture, *, length: int) -> int:
-    """Floating-point operations to train on one token of rows of `length`: 6 N + 12 layers heads head_dim length.
+    """Floating-point operations to train on one token of rows of `length`: three times those of the forward pass.
 
-    N: parameters of matrix products: the head counts, the embedding does not (PaLM, arXiv 2204.02311, appendix B).
+    6 N + 12 heads head_dim keys, over layers (PaLM, arXiv 2204.02311, appendix B).
     """
+    return 3 * forward_flops(architecture, length=length)
+
+
+def forward_flops(architecture: Architecture, *, length: int) -> int:
+    """Floating-point operations to compute one token in rows of `length`: 2 N + 4 heads head_dim keys, over layers.
+
+    N: numbers in matrices; the head counts, embeddings do not. keys: `length`, though a causal mask hides half of them,
+    or the window of a layer that has a shorter one.
+    """
+    named = shapes(architecture).items()
+    layers = sum(shape.numel() for name, shape in named if name.startswith("model.layers.") and len(shape) == 2)
     head = architecture.vocab_size * architecture.hidden_size
-    attention = architecture.num_hidden_layers * architecture.num_attention_heads * architecture.head_dim * length
-    return 6 * (non_embedding_parameters(architecture) + head) + 12 * attention
+    return 2 * (layers + head) + attention_flops(architecture, length=length)
+
+
+def attention_flops(architecture: Architecture, *, length: int) -> int:
+    """Of one token's scores and mixtures in all layers: 4 heads head_dim keys each."""
+    kinds = (architecture.kind(layer) for layer in range(architecture.num_hidden_layers))
+    keys = sum(min(length, architecture.window(kind) or length) for kind in kinds)
+    return 4 * architecture.num_attention_heads * architecture.head_dim * keys

@@ -1,7 +1,8 @@
 """LoRA: W = W0 + (alpha / r) B A, with W0 frozen (Hu et al., arXiv 2106.09685, eq. 3).
 
 An adapted projection keeps the names of its frozen tensors (`...q_proj.weight`) and adds PEFT's
-(`...q_proj.lora_A.weight`), so PEFT's file is our state dict behind a prefix, and a plain model's names never change.
+(`...q_proj.lora_A.weight`), so a plain model's names never change. PEFT's file has the names of the model's family
+(`...attn.c_attn.lora_A.weight`) behind a prefix.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hornbook.errors import InputError
+from hornbook.model.configuration import family_of
+from hornbook.model.folder import check_shapes, held_tensors, inside, read_json, read_tensors, write_json, write_tensors
 from hornbook.model.transformer import Transformer, keyed_seed
-from hornbook.model.weights import check_tensors, inside, read_json, read_tensors, write_json, write_tensors
 
-ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-ALL_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
-PRESETS = {"attention": ATTENTION, "all-linear": ALL_LINEAR}
+PRESETS = {"attention": "self_attn.", "all-linear": ""}
+"""Targets that mean every projection of a layer whose path goes on so."""
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -86,21 +87,31 @@ def adapt(model: Transformer, names: Sequence[str], *, r: int, alpha: float, sca
 
 def match(model: Transformer, targets: str | Sequence[str]) -> list[str]:
     """Paths of the projections that `targets` mean, in the model's order."""
-    wanted = PRESETS.get(targets, (targets,)) if isinstance(targets, str) else tuple(targets)
+    wanted = (targets,) if isinstance(targets, str) else tuple(targets)
     if not wanted:
         raise InputError("lora: no targets named")
-    kinds = (nn.Linear, LoraLinear)
-    names = [n for n, m in model.named_modules() if isinstance(m, kinds) and n.startswith("model.layers.")]
-    names = [name for name in names if not name.endswith((".lora_A", ".lora_B"))]
+    paths = projections(model)
     for target in wanted:
-        if not any(ends(name, target) for name in names):
-            hint = f"known targets: {', '.join((*PRESETS, *ALL_LINEAR))}"
+        if not any(means(target, path, theirs) for path, theirs in paths.items()):
+            kinds = dict.fromkeys(theirs.rpartition(".")[2] for theirs in paths.values())
+            hint = f"known targets: {', '.join((*PRESETS, *kinds))}"
             raise InputError(f"lora: target {target!r} matches no projection of the model", hint=hint)
-    return [name for name in names if any(ends(name, target) for target in wanted)]
+    return [path for path, theirs in paths.items() if any(means(target, path, theirs) for target in wanted)]
 
 
-def ends(name: str, target: str) -> bool:
-    return name == target or name.endswith("." + target)
+def projections(model: Transformer) -> dict[str, str]:
+    """Our path of every projection of the layers -> the one of the model's family."""
+    names = family_of(model.architecture).names
+    kinds = (nn.Linear, LoraLinear)
+    paths = [n for n, m in model.named_modules() if isinstance(m, kinds) and n.startswith("model.layers.")]
+    return {path: names.module(path) for path in paths if not path.endswith((".lora_A", ".lora_B"))}
+
+
+def means(target: str, path: str, theirs: str) -> bool:
+    """Whether a target is that projection: a preset, or the whole or the end of its path, ours or the family's."""
+    if target in PRESETS:
+        return path.split(".", 3)[3].startswith(PRESETS[target])
+    return any(name == target or name.endswith("." + target) for name in (path, theirs))
 
 
 def adapted(model: nn.Module) -> dict[str, LoraLinear]:
@@ -133,9 +144,10 @@ def merge(model: Transformer) -> None:
     model.requires_grad_(True)
 
 
-def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """A and B by PEFT's names."""
-    return {PREFIX + name: tensor for name, tensor in model.state_dict().items() if ".lora_" in name}
+def adapter_tensors(model: Transformer) -> dict[str, str]:
+    """PEFT's name of every A and B -> ours."""
+    names = family_of(model.architecture).names
+    return {PREFIX + names.tensor(name): name for name in model.state_dict() if ".lora_" in name}
 
 
 def save_adapter(model: Transformer, folder: Path, *, base_name: str = "") -> None:
@@ -144,6 +156,7 @@ def save_adapter(model: Transformer, folder: Path, *, base_name: str = "") -> No
     if not modules:
         raise InputError("lora: the model carries no adapter to save")
     first = next(iter(modules.values()))
+    names = family_of(model.architecture).names
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -154,18 +167,27 @@ def save_adapter(model: Transformer, folder: Path, *, base_name: str = "") -> No
         "use_rslora": first.scale != first.alpha / first.lora_A.weight.shape[0],
         "bias": "none",
         "target_modules": target_names(model),
+        "fan_in_fan_out": names.turned,
         "inference_mode": True,
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / CONFIG, config)
-    write_tensors(folder / WEIGHTS, adapter_tensors(model))
+    tensors = model.state_dict()
+    write_tensors(
+        folder / WEIGHTS,
+        {
+            theirs: names.to_file(ours, tensors[ours], model.architecture)
+            for theirs, ours in adapter_tensors(model).items()
+        },
+    )
 
 
 def target_names(model: Transformer) -> list[str]:
     """The shortest names that mean exactly the adapted projections: PEFT matches by the end of the path."""
     paths = list(adapted(model))
-    kinds = sorted({path.rpartition(".")[2] for path in paths})
-    return kinds if match(model, kinds) == paths else paths
+    theirs = [projections(model)[path] for path in paths]
+    kinds = sorted({path.rpartition(".")[2] for path in theirs})
+    return kinds if match(model, kinds) == paths else theirs
 
 
 def load_adapter(model: Transformer, folder: Path) -> None:
@@ -173,13 +195,21 @@ def load_adapter(model: Transformer, folder: Path) -> None:
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder}: not an adapter folder, it has no {CONFIG}")
     config = read_json(inside(folder, CONFIG))
-    check_config(config, folder / CONFIG)
-    tensors = read_tensors(inside(folder, WEIGHTS), dtype=torch.float32)
+    names = family_of(model.architecture).names
+    check_config(config, folder / CONFIG, turned=names.turned)
+    tensors = dict(read_tensors(held_tensors(inside(folder, WEIGHTS)), dtype=torch.float32))
     r, alpha = config["r"], float(config["lora_alpha"])
     scale = alpha / (math.sqrt(r) if config.get("use_rslora") else r)
     adapt(model, match(model, targets_of(config, tensors)), r=r, alpha=alpha, scale=scale)
-    check_tensors(tensors, adapter_tensors(model), folder / WEIGHTS)
-    model.load_state_dict({name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}, strict=False)
+    wanted, ours = adapter_tensors(model), model.state_dict()
+    check_shapes(
+        {name: tensor.shape for name, tensor in tensors.items()},
+        {theirs: ours[name].shape for theirs, name in wanted.items()},
+        folder / WEIGHTS,
+    )
+    with torch.no_grad():
+        for theirs, name in wanted.items():
+            ours[name].copy_(names.from_file(name, tensors[theirs], model.architecture))
 
 
 def targets_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str | list[str]:
@@ -193,12 +223,15 @@ def targets_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str 
     return [name.removeprefix(PREFIX).removesuffix(ending) for name in tensors if name.endswith(ending)]
 
 
-def check_config(config: Mapping[str, Any], where: Path) -> None:
-    """Raise on what would make this adapter compute something else than we do."""
+def check_config(config: Mapping[str, Any], where: Path, *, turned: bool) -> None:
+    """Raise on what would make this adapter compute something else than we do.
+
+    turned: the family's files hold matrices as [in, out]; then `fan_in_fan_out` says nothing else.
+    """
     if config.get("peft_type") != "LORA":
         raise InputError(f"{where}: peft_type = {config.get('peft_type')!r} is not supported", hint="supported: 'LORA'")
     for key in ("use_dora", "lora_bias", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"):
-        if config.get(key):
+        if config.get(key) and not (turned and key == "fan_in_fan_out"):
             raise InputError(f"{where}: {key} = {config[key]!r} is not supported")
     if config.get("bias", "none") != "none":
         raise InputError(f"{where}: bias = {config['bias']!r} is not supported", hint="supported: 'none'")

@@ -137,6 +137,59 @@ def test_theirs_loads_here(options: dict[str, Any], tmp_path: Path) -> None:
     assert torch.equal(again(rows), ours(rows))
 
 
+FAMILY_TARGETS: list[tuple[str, dict[str, Any], Any]] = [
+    ("gpt2", {}, ["c_attn"]),
+    ("gpt2", {}, ["c_attn", "c_proj", "c_fc"]),
+    ("gpt_neox", {}, ["query_key_value"]),
+    ("gpt_neox", {"use_parallel_residual": False}, ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]),
+    ("phi3", {}, ["qkv_proj", "gate_up_proj"]),
+    ("gemma2", {"head_dim": 8}, ["q_proj", "o_proj"]),
+    *((kind, changes, "all-linear") for kind, changes in {row[0]: row for row in tiny.ROWS}.values()),
+]
+
+
+@pytest.mark.filterwarnings(OLD_NAME)
+@pytest.mark.parametrize(
+    ("kind", "changes", "targets"), FAMILY_TARGETS, ids=[f"{k}-{list(c)}-{t}" for k, c, t in FAMILY_TARGETS]
+)
+def test_families_with_peft_both_ways(kind: str, changes: dict[str, Any], targets: Any, tmp_path: Path) -> None:
+    """Theirs loads here, and what we save of it there, under the names of the family; merged it is the same model."""
+    peft, rows = pytest.importorskip("peft"), tiny.tokens(2, 9)
+    base = tiny.saved(kind, changes, tmp_path / "base")
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, init_lora_weights=False, target_modules=targets,
+                             fan_in_fan_out=kind == "gpt2")  # fmt: skip
+    theirs = peft.get_peft_model(base, config).eval()
+    theirs.save_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        logits = theirs(rows).logits
+    ours = load_model(tmp_path / "base")
+    plain = ours(rows)
+    load_adapter(ours, tmp_path / "adapter")
+    assert not torch.allclose(ours(rows), plain, atol=1e-3)
+    torch.testing.assert_close(ours(rows), logits, atol=1e-4, rtol=1e-4)
+    save_adapter(ours, tmp_path / "again", base_name="base")
+    stored = [load_file(tmp_path / name / "adapter_model.safetensors") for name in ("adapter", "again")]
+    assert stored[0].keys() == stored[1].keys()
+    assert all(torch.equal(stored[0][name], stored[1][name]) for name in stored[0])
+    again = peft.PeftModel.from_pretrained(theirs.unload(), tmp_path / "again").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(again(rows).logits, logits, atol=1e-4, rtol=1e-4)
+    merge(ours)
+    torch.testing.assert_close(ours(rows), logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"fused_projections": True}, {"gated_mlp": False}], ids=str)
+def test_presets_mean_all_projections_there_are(changes: dict[str, Any]) -> None:
+    if changes.get("gated_mlp") is False:
+        changes = {**changes, "fused_projections": True, "norm": "layer", "attention_bias": True, "output_bias": True,
+                   "mlp_bias": True, "learned_positions": True, "num_key_value_heads": 4,
+                   "activation": "gelu"}  # fmt: skip
+    model = tiny.model(**changes)
+    linear = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.startswith("model.layers.")]
+    assert match(model, "all-linear") == linear
+    assert match(model, ("attention",)) == [name for name in linear if ".self_attn." in name]
+
+
 def edit_tensors(edit: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
         tensors = load_file(folder / "adapter_model.safetensors")

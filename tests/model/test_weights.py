@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from hornbook.errors import InputError
 from hornbook.model import lora
+from hornbook.model.families import FAMILIES
+from hornbook.model.folder import WEIGHTS
 from hornbook.model.weights import load_model, save_model
 from tests.model import tiny
 
@@ -69,6 +73,78 @@ def test_shards(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "sharded")
     shard(tmp_path / "sharded")
     assert same(folder, tmp_path / "sharded")
+
+
+@pytest.mark.parametrize("row", tiny.ROWS[::3], ids=tiny.row_name)
+def test_saved_in_shards(row: tuple[str, dict[str, Any]], tmp_path: Path) -> None:
+    """By the names that transformers gives them, which reads them; the same as in one file."""
+    transformers = pytest.importorskip("transformers")
+    theirs = tiny.saved(*row, tmp_path / "theirs")
+    ours = load_model(tmp_path / "theirs")
+    save_model(tmp_path / "one", ours)
+    save_model(tmp_path / "many", ours, shard_bytes=10_000)
+    index = json.loads((tmp_path / "many" / "model.safetensors.index.json").read_text())
+    files = sorted(path.name for path in (tmp_path / "many").glob("*.safetensors"))
+    assert len(files) > 2
+    assert sorted(set(index["weight_map"].values())) == files
+    assert files[0] == f"model-00001-of-{len(files):05d}.safetensors"
+    assert index["metadata"]["total_size"] == sum(t.nbytes for t in load_file(tmp_path / "one" / WEIGHTS).values())
+    assert same(tmp_path / "one", tmp_path / "many")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "many").state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in theirs.state_dict().items())
+
+
+def test_a_shard_is_as_large_as_it_may_be_or_one_tensor(folder: Path, tmp_path: Path) -> None:
+    save_model(tmp_path, load_model(folder), shard_bytes=6000)
+    shards = [load_file(path) for path in sorted(tmp_path.glob("*.safetensors"))]
+    sizes = [sum(tensor.nbytes for tensor in shard.values()) for shard in shards]
+    assert all(size <= 6000 or len(shard) == 1 for size, shard in zip(sizes, shards, strict=True))
+    assert max(sizes) > 6000
+
+
+OLD_FILES: list[tuple[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]]] = [
+    # What the hub has of GPT-2 and Pythia: the decoder's file, masks and frequencies, the head's former name.
+    ("gpt2", lambda t: {n.removeprefix("transformer."): v for n, v in t.items()}
+        | {"h.0.attn.bias": torch.ones(1, 1, 64, 64), "h.1.attn.masked_bias": torch.tensor(-1e4)}),
+    ("gpt_neox", lambda t: {n.replace("lm_head", "embed_out"): v for n, v in t.items()}
+        | {"gpt_neox.layers.0.attention.rotary_emb.inv_freq": torch.ones(1),
+           "gpt_neox.layers.0.attention.bias": torch.ones(1, 1, 64, 64).bool()}),
+    ("gpt_neox", lambda t: {n.replace("embed_out", "lm_head"): v for n, v in t.items()}),
+    ("llama", lambda t: t | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "edit"), OLD_FILES, ids=[kind for kind, _ in OLD_FILES])
+def test_files_of_other_years(
+    kind: str, edit: Callable[[dict[str, Tensor]], dict[str, Tensor]], tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    theirs = tiny.saved(kind, {}, tmp_path)
+    tensors = edit(load_file(tmp_path / WEIGHTS))
+    save_file(tensors, tmp_path / WEIGHTS, {"format": "pt"})
+    with torch.no_grad():
+        logits = theirs(tiny.tokens(1, 9)).logits
+    torch.testing.assert_close(load_model(tmp_path)(tiny.tokens(1, 9)), logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_errors_name_tensors_as_the_file_does(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    tiny.saved(kind, {}, tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    for name in sorted(tensors, key=lambda name: (-tensors[name].ndim, name))[:4]:
+        save_file({n: t for n, t in tensors.items() if n != name}, tmp_path / WEIGHTS)
+        with pytest.raises(InputError, match=f"tensor '{name}' is missing"):
+            load_model(tmp_path)
+        save_file({**tensors, name: tensors[name][1:].contiguous()}, tmp_path / WEIGHTS)
+        have, want = ([len(t), *t.shape[1:]] for t in (tensors[name][1:], tensors[name]))
+        with pytest.raises(
+            InputError, match=re.escape(f"tensor '{name}' has shape {have}, the configuration says {want}")
+        ):
+            load_model(tmp_path)
+        save_file({**tensors, name: torch.full_like(tensors[name], torch.nan)}, tmp_path / WEIGHTS)
+        with pytest.raises(InputError, match=f"tensor '{name}' holds values that are not finite"):
+            load_model(tmp_path)
 
 
 def test_hugging_face_cache_links(folder: Path, tmp_path: Path) -> None:
@@ -151,7 +227,7 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: change(f, lambda t: t.update({"stray": torch.ones(1)})), "tensor 'stray' has no place"),
     (lambda f: change(f, lambda t: t[Q].view(-1)[3:4].fill_(torch.nan)), f"tensor '{Q}' holds values that are not fin"),
     (lambda f: change(f, lambda t: t.update({Q: torch.ones(32, 31)})), r"shape \[32, 31\], the configuration says"),
-    (lambda f: change(f, lambda t: t.update({Q: torch.ones(32, 32, dtype=torch.int8)})), "stored as torch.int8"),
+    (lambda f: change(f, lambda t: t.update({Q: torch.ones(32, 32, dtype=torch.int8)})), "stored as I8"),
     (lambda f: change(f, lambda t: t.update({"lm_head.weight": torch.ones(61, 32)})), "differs from the embedding"),
     (lambda f: change(f, lambda t: t.update({Q: t[Q].double() * 1e300})), "not finite"),
     (lambda f: configure(f, num_hidden_layers=10**6), "config.json has 1000000 layers, the weights fewer"),
