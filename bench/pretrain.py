@@ -50,11 +50,45 @@ def _token(vocabulary: int, word: str) -> int:
     return 1 + zlib.crc32(word.encode()) % (vocabulary - 1)
 
 
-def bf16() -> torch.dtype:
-    """What `hornbook pretrain` computes matrix products in on most machines of today."""
+def dtype() -> torch.dtype | None:
+    """What `hornbook pretrain` computes matrix products in on this machine, None for float32; the peers do likewise."""
     import torch
 
-    return torch.bfloat16
+    from hornbook.device import choose_precision
+
+    return choose_precision("auto", torch.device("cpu"))
+
+
+def ceiling() -> float:
+    """Measured FLOP/s of the machine on a large matrix product in `dtype()`: the best of several."""
+    import torch
+
+    kind = dtype() or torch.float32
+    left, right = torch.randn(4096, 1024).to(kind), torch.randn(1024, 1024).to(kind)
+    seconds = []
+    for _ in range(12):
+        began = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - began)
+    return 2 * 4096 * 1024 * 1024 / min(seconds)
+
+
+def llama(depth: int, *, vocabulary: int, length: int) -> Architecture:
+    """The model that all sides train: the heads, norms and MLP of Llama, 64 wide a layer, the head tied."""
+    from hornbook.model.architecture import Architecture
+
+    width = 64 * depth
+    return Architecture(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=-(-8 * width // 3 // 64) * 64,
+        num_hidden_layers=depth,
+        num_attention_heads=depth,
+        num_key_value_heads=depth,
+        head_dim=64,
+        tie_word_embeddings=True,
+        max_position_embeddings=length,
+    )
 
 
 # -- training ---------------------------------------------------------------------------------------------------------
@@ -66,10 +100,10 @@ def train(*, depth: int, vocabulary: int, length: int, batch: int, steps: int, o
     """Our model, optimizer and loop."""
     from hornbook.learn.loop import next_token, train
     from hornbook.model.transformer import Transformer
-    from hornbook.stages.pretrain import shape
     from hornbook.training import make_optimizer
 
-    model = Transformer(shape(depth, vocabulary=vocabulary, length=length)).initialize(0)
+    architecture = llama(depth, vocabulary=vocabulary, length=length)
+    model = Transformer(architecture).initialize(0)
     kind = "muon" if optimizer == "muon" else "adamw"
     loop = train(
         model,
@@ -78,30 +112,79 @@ def train(*, depth: int, vocabulary: int, length: int, batch: int, steps: int, o
         optimizer=make_optimizer(model, kind, learning_rate=1e-3, decay=0.1),
         schedule=lambda step: 1.0,
         steps=WARMUP + steps,
-        autocast=bf16(),
+        autocast=dtype(),
     )
-    return _paced(lambda step: next(loop).loss, tokens=batch * length, steps=steps)
+    measured = _paced(lambda step: next(loop).loss, tokens=batch * length, steps=steps)
+    return Measured(measured.value, {**measured.notes, **_of_the_ceiling(architecture, length, measured.value)})
+
+
+def _of_the_ceiling(architecture: Architecture, length: int, tokens_a_second: float) -> dict[str, Any]:
+    """How much of the machine's products training comes to, by the FLOPs of `cost.training_flops`."""
+    from hornbook.model.cost import training_flops
+
+    reached, most = tokens_a_second * training_flops(architecture, length=length), ceiling()
+    return {
+        "dtype": str(dtype() or "float32").removeprefix("torch."),
+        "gflops": round(reached / 1e9),
+        "ceiling_gflops": round(most / 1e9),
+        "of_the_ceiling": round(reached / most, 3),
+    }
 
 
 def train_transformers(*, depth: int, vocabulary: int, length: int, batch: int, steps: int, **_: str) -> Measured:
-    """transformers' Llama of the same shape, bf16 autocast, fused AdamW."""
+    """transformers' Llama of the same shape, autocast to our type, fused AdamW."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from hornbook.stages.pretrain import shape
-
-    a = shape(depth, vocabulary=vocabulary, length=length)
+    a = llama(depth, vocabulary=vocabulary, length=length)
     same = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim")
     config = LlamaConfig(**{name: getattr(a, name) for name in same}, tie_word_embeddings=True)
     torch.manual_seed(0)
     model = LlamaForCausalLM(config).train()
 
     def loss(batch: Batch) -> torch.Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=dtype(), enabled=dtype() is not None):
             found: torch.Tensor = model(input_ids=batch.tokens, labels=batch.tokens).loss
         return found
 
     adamw = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), fused=True)
+    return _trained(model, adamw, loss, vocabulary=vocabulary, length=length, batch=batch, steps=steps)
+
+
+def train_litgpt(*, depth: int, vocabulary: int, length: int, batch: int, steps: int, **_: str) -> Measured:
+    """litgpt's GPT with its Llama settings and the same shape, as its `pretrain` trains it: compiled, chunked loss.
+
+    Weights in float32 and autocast, its `bf16-mixed`; the compilation is not timed. Its head is not tied; the number
+    of products is the same.
+    """
+    import torch
+    from litgpt import GPT, Config
+    from litgpt.utils import chunked_cross_entropy
+
+    a = llama(depth, vocabulary=vocabulary, length=length)
+    config = Config(
+        block_size=length,
+        padded_vocab_size=vocabulary,
+        n_layer=depth,
+        n_head=depth,
+        n_embd=a.hidden_size,
+        rotary_percentage=1.0,
+        parallel_residual=False,
+        bias=False,
+        norm_class_name="RMSNorm",
+        mlp_class_name="LLaMAMLP",
+        intermediate_size=a.intermediate_size,
+    )
+    torch.manual_seed(0)
+    model = GPT(config)
+    model.max_seq_length = length
+    compiled = torch.compile(model)
+    adamw = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=dtype(), enabled=dtype() is not None):
+            return chunked_cross_entropy(compiled(batch.tokens), batch.targets)
+
     return _trained(model, adamw, loss, vocabulary=vocabulary, length=length, batch=batch, steps=steps)
 
 
@@ -292,13 +375,15 @@ TRAINED: dict[str, dict[str, Any]] = {
     "17 M, Muon": _shape(6, 16384, 4, optimizer="muon"),
 }
 DECODED = {f"30 M, batch {batch}": {"depth": 8, "batch": batch, "tokens": 64} for batch in (1, 8)}
-LLAMA = "Llama, bf16 autocast, fused AdamW"
+LLAMA = "Llama, autocast to the type that ours computes in, fused AdamW"
+LITGPT = "compiled, its chunked loss, autocast to the type that ours computes in, fused AdamW"
 
 
 def _rows() -> Sequence[Row]:
     training = partial(Row, unit="tokens/s", sizes=TRAINED, ours=train, threads=CORES)
     return (
         training("train-transformers", peers=(Peer(train_transformers, "transformers", config=LLAMA),)),
+        training("train-litgpt", peers=(Peer(train_litgpt, "litgpt", config=LITGPT),)),
         training("train-nanogpt", peers=(Peer(train_nanogpt, "nanoGPT/", config="fp32, compiled, as it ships"),)),
         Row(
             "decode-hf",
