@@ -14,21 +14,25 @@ from hornbook.learn.batches import Integers
 from hornbook.learn.order import salted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Phase:
     """A stretch of training and how its sequences are shared out among the sources."""
 
     until: float
     """Where it ends, as a fraction of training."""
-    weights: Mapping[str, float]
+    weights: dict[str, float]
+    """Of each source."""
 
 
 def check(phases: Sequence[Phase]) -> None:
-    """That phases follow one another to the end of training.
+    """That phases follow one another to the end of training, and weights are weights.
 
     Raises:
         UsageError: they do not.
     """
+    for name, weight in (item for phase in phases for item in phase.weights.items()):
+        if not 0 <= weight < np.inf:
+            raise UsageError(f"phases: the weight of {name} is {weight:g}", hint="0 or more is possible")
     ends = [0.0, *(phase.until for phase in phases)]
     for before, end in pairwise(ends):
         if not before < end <= 1:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from hornbook.config import Count, Fraction, NotNegative, Positive, Takes
+from hornbook import mixing
+from hornbook.config import Bounds, Count, Fraction, NotNegative, Positive, Takes
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
-from hornbook.errors import EmptyInput, InputError
+from hornbook.errors import InputError, UsageError
 from hornbook.judge.score import bits_per_byte
 from hornbook.learn.carry import carried
 from hornbook.learn.curriculum import Phase
 from hornbook.learn.loop import next_token
 from hornbook.learn.optim import Optimizer
 from hornbook.learn.pretraining import Pretraining
-from hornbook.learn.sources import sources_of
+from hornbook.learn.sequences import Packing
+from hornbook.learn.sources import Source
 from hornbook.model.architecture import Architecture
 from hornbook.model.cost import parameters
 from hornbook.model.transformer import Transformer
+from hornbook.model.vocabulary import extend
 from hornbook.run import Run
-from hornbook.text import bpe, shards
+from hornbook.text import bpe
+from hornbook.text.extension import new_pieces, respelt
 from hornbook.training import Lora, OptimizerName, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
@@ -71,6 +74,20 @@ class Pretrain:
     """Keep a moving average of the weights with this decay, such as 0.999, and evaluate and save that."""
     sources: dict[str, NotNegative] | None = None
     """Weight of each source (default: all, by their tokens)."""
+    phases: tuple[Phase, ...] = ()
+    """Weights by fraction of training instead, each phase with `until` and `weights`; the last is until 1."""
+    late: tuple[str, ...] = ()
+    """Sources to see at the end, the riskiest last: to take one of their documents out again, less is trained anew."""
+    epochs: dict[str, Positive] = field(default_factory=dict)
+    """How often a source may be read, at most; the other sources then give more."""
+    caps: dict[str, Positive] = field(default_factory=dict)
+    """Training tokens of a source, at most."""
+    packing: Packing = "stream"
+    """Cut sequences from documents end to end, or pack whole documents, so that none is cut that fits."""
+    replay: Annotated[Path | None, Takes("tokens")] = None
+    """Run of `tokenize` with general text, to see some of it again lest it be forgotten."""
+    replay_share: Annotated[float, Bounds(above=0, below=1)] = 0.1
+    """Share of the sequences that are replayed."""
     evaluation_tokens: Count = 50_000
     """Held-out tokens of each source that bits per byte is measured on while training."""
     seed: int = 0
@@ -80,31 +97,42 @@ class Pretrain:
     precision: Precision = "auto"
     """Of matrix products; weights and optimizer are kept in fp32."""
 
+    def __post_init__(self) -> None:
+        if self.phases and (self.sources or self.late):
+            raise UsageError("phases say what `sources` and `late` say too", hint="give one of them")
+        if self.late and (self.epochs or self.caps):
+            raise UsageError("late sources take their whole share: no `epochs` or `caps`", hint="use `phases`")
+
 
 def pretrain(config: Pretrain, run: Run) -> None:
-    source = run.input("tokens")
-    train = shards.read(source.file, "train")
-    weights = _weights(config, train)
-    folder = source.folder()
+    tokens, replay = run.input("tokens"), run.input("replay") if config.replay else None
+    folder = tokens.folder()
     tokenizer = bpe.load(folder)
     separator = bpe.separator_id(tokenizer, folder)
+    if replay is not None:
+        mixing.check_tokenizer(replay, tokenizer)
+    sources = mixing.opened(tokens, replay, separator=separator)
+    phases = _phases(config, sources)
     device = choose_device(config.device)
-    model = _model(config, run, tokenizer).to(device)
+    autocast = choose_precision(config.precision, device)
+    chosen = mixing.held_out(tokens, replay, most=config.evaluation_tokens)
+    model = _model(config, run, tokenizer, chosen, autocast).to(device)
     prepare(model, config.lora, seed=config.seed)
     wanted = config.train_tokens or 20 * parameters(model.architecture)
     steps = max(1, round(wanted / (config.batch * config.length)))
     batches = Pretraining(
-        sources_of(train, separator=separator),
-        phases=[Phase(1.0, weights)],
+        sources,
+        phases=phases,
         steps=steps,
         length=config.length,
         sequences=config.batch,
         rows=config.rows,
         seed=config.seed,
+        packing=config.packing,
+        epochs=mixing.limits(sources, epochs=config.epochs, caps=config.caps, where=str(config.tokens)),
     )
     count = sum(p.numel() for p in model.parameters())
     run.say(f"{count:,} parameters, {steps} steps of {config.batch * config.length:,} tokens")
-    autocast = choose_precision(config.precision, device)
     fit(
         run,
         model,
@@ -114,33 +142,29 @@ def pretrain(config: Pretrain, run: Run) -> None:
         loss=next_token,
         steps=steps,
         autocast=autocast,
-        evaluate=_evaluation(config, model, shards.read(source.file, "valid"), separator, autocast),
+        evaluate=lambda: _measured(config, model, chosen, separator, autocast),
         clip=config.clip,
         carry=carried(model, autocast=autocast, skip_spikes=config.skip_spikes, ema=config.ema),
     )
     run.result(epochs=batches.epochs(steps))
+    _tell(run)
     save(run, model, tokenizer=tokenizer, folder=folder, base="base" if config.base else None)
 
 
-def _weights(config: Pretrain, train: shards.Split) -> dict[str, float]:
-    """Weight of each source that is trained on.
-
-    Raises:
-        EmptyInput: a source that was asked for has no tokens.
-    """
-    tokens = np.bincount(train.source, train.lengths, minlength=len(train.sources)).tolist()
-    there = {name: count for name, count in zip(train.sources, tokens, strict=True) if count}
-    for source in config.sources or ():
-        if source not in there:
-            raise EmptyInput(
-                f"{config.tokens} has no tokens of source {source!r} to train on",
-                hint=f"its sources are: {', '.join(sorted(there)) or 'none'}",
-            )
-    return dict(config.sources or there)
+def _phases(config: Pretrain, sources: Mapping[str, Source]) -> list[Phase]:
+    where = str(config.tokens)
+    phases = mixing.planned(sources, weights=config.sources, phases=config.phases, late=config.late, where=where)
+    return mixing.with_replay(phases, sources, share=config.replay_share) if config.replay else phases
 
 
-def _model(config: Pretrain, run: Run, tokenizer: Tokenizer) -> Transformer:
-    """A new model, or the base with the same tokenizer as the tokens."""
+def _model(
+    config: Pretrain,
+    run: Run,
+    tokenizer: Tokenizer,
+    chosen: Mapping[str, mixing.Documents],
+    autocast: torch.dtype | None,
+) -> Transformer:
+    """A new model; or the base, with rows for the tokens that its tokenizer was extended by."""
     if config.base is None:
         if config.lora is not None:
             raise InputError("an adapter needs a base to adapt", hint='base = "path/to/a/model"')
@@ -148,13 +172,24 @@ def _model(config: Pretrain, run: Run, tokenizer: Tokenizer) -> Transformer:
             config.seed
         )
     opened = open_model(run.input("base"), device=torch.device("cpu"))
-    if opened.tokenizer.to_str() != tokenizer.to_str():
+    check_length(opened.model, config.length)
+    pieces = {} if opened.tokenizer.to_str() == tokenizer.to_str() else new_pieces(opened.tokenizer, tokenizer)
+    if pieces is None:
         raise InputError(
             f"{config.tokens} was not tokenized with the tokenizer of {config.base}",
             hint=f"hornbook tokenize --tokenizer {config.base} ...",
         )
-    check_length(opened.model, config.length)
-    return opened.model
+    if not pieces:
+        return opened.model
+    if config.lora is not None:
+        raise InputError(
+            f"{config.tokens} has {len(pieces)} new pieces, and an adapter, which leaves embeddings alone, learns none",
+            hint="train the whole model, without `lora`",
+        )
+    own = {name: respelt(documents, tokenizer, opened.tokenizer) for name, documents in chosen.items()}
+    run.result(base=_measured(config, opened.model, own, opened.separator, autocast))
+    run.say(f"{len(pieces):,} new tokens begin as the mean of their pieces")
+    return extend(opened.model, pieces)
 
 
 def shape(depth: int, *, vocabulary: int, length: int) -> Architecture:
@@ -184,14 +219,26 @@ def _optimizer(config: Pretrain, model: Transformer) -> Optimizer:
     )
 
 
-def _evaluation(
-    config: Pretrain, model: Transformer, valid: shards.Split, separator: int, autocast: torch.dtype | None
-) -> Callable[[], dict[str, float]]:
+def _measured(
+    config: Pretrain,
+    model: Transformer,
+    chosen: Mapping[str, mixing.Documents],
+    separator: int,
+    autocast: torch.dtype | None,
+) -> dict[str, float]:
     """Bits per byte on the held-out documents of every source."""
-    chosen = valid.by_source(most=config.evaluation_tokens)
 
-    def measure(documents: list[tuple[shards.Tokens, int]]) -> float:
+    def measure(documents: mixing.Documents) -> float:
         found = bits_per_byte(model, documents, separator=separator, context=config.length, autocast=autocast)
         return found.bits_per_byte
 
-    return lambda: {f"bits_per_byte/{source}": measure(documents) for source, documents in chosen.items()}
+    return {f"bits_per_byte/{source}": measure(documents) for source, documents in chosen.items()}
+
+
+def _tell(run: Run) -> None:
+    """What training did to each source, and to what was replayed; with new pieces, beside the base with its own."""
+    columns = {name: run.results[name] for name in ("base", "before", "after") if run.results.get(name)}
+    measured = {title: {k: v for k, v in row.items() if "/" in k} for title, row in columns.items()}
+    if any(measured.values()):
+        for line in mixing.told(measured):
+            run.say(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,16 +13,19 @@ from typing import Annotated, Any
 from tokenizers import Tokenizer
 
 from hornbook.config import Bounds, Count, Positive, Takes, Unhashed
-from hornbook.errors import EmptyInput
+from hornbook.errors import EmptyInput, UsageError
 from hornbook.manifest import Input
 from hornbook.run import Run
 from hornbook.text import bpe, shards
-from hornbook.text.encode import Choice, Encoding, Sampling, read_texts, write_sample
+from hornbook.text.encode import Choice, Encoding, Sampling, held_out_texts, read_texts, write_sample
 from hornbook.text.engine import Local, Workplace
+from hornbook.text.extension import extended, fertility
 from hornbook.text.parts import Part, cut
 
 MAKES = "tokens"
 TOKENIZER = "tokenizer"
+FERTILITY = 1_000_000
+"""Characters of held-out text that fertility is measured on."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
@@ -42,6 +45,8 @@ class Tokenize:
     """Number of token types to learn."""
     tokenizer: Annotated[Path | None, Takes("")] = None
     """Run or folder with a `tokenizer.json` to use instead of learning one."""
+    extend: Count | None = None
+    """Pieces to learn from the corpus and add to that tokenizer, as for a language that it cuts into small ones."""
     held_out: Annotated[float, Bounds(least=0, below=1)] = 0.02
     """Fraction of documents kept for validation."""
     sample_megabytes: Positive = 100.0
@@ -50,6 +55,10 @@ class Tokenize:
     """Chooses held-out documents and the tokenizer's sample."""
     workers: Annotated[Count | None, Unhashed()] = None
     """Processes; the result is the same for any number. By default, one a core."""
+
+    def __post_init__(self) -> None:
+        if self.extend is not None and self.tokenizer is None:
+            raise UsageError("extend needs a tokenizer to add pieces to", hint='tokenizer = "path/to/a/model"')
 
 
 def tokenize(config: Tokenize, run: Run) -> None:
@@ -75,6 +84,9 @@ def tokenize(config: Tokenize, run: Run) -> None:
         rows = _gathered(encoding, parts, bar.advance)
         shards.write(run.out, rows, separator=encoding.separator, vocabulary=encoding.vocabulary)
     _tell(run, told, tokenizer)
+    if config.extend:
+        before = bpe.load(run.input("tokenizer").path)
+        run.result(fertility=_fertility(held_out_texts(parts, choice, most=FERTILITY), before, tokenizer))
 
 
 def _phase(run: Run, place: Workplace, name: str, work: Any, parts: Sequence[Part]) -> Iterator[Any]:
@@ -86,7 +98,7 @@ def _phase(run: Run, place: Workplace, name: str, work: Any, parts: Sequence[Par
 def _choice(config: Tokenize, run: Run, place: Workplace, parts: Sequence[Part]) -> Choice:
     """What is held out, and the documents that the tokenizer learns from: the first, up to the size asked for."""
     choice = Choice(config.seed, config.held_out)
-    if config.tokenizer:
+    if config.tokenizer and not config.extend:
         return choice
     sampling = Sampling(config.sample_megabytes * 1e6)
     for found in _phase(run, place, "sample", partial(choice.first, size=sampling.size), parts):
@@ -106,16 +118,26 @@ def _tokenizer(config: Tokenize, run: Run, place: Workplace, parts: Sequence[Par
             else:
                 run.input("tokenizer").file("tokenizer.json")
                 _copy(run.input("tokenizer"), temporary)
+                if config.extend:
+                    texts = _sample(run, place, parts, choice)
+                    run.say(f"learning {config.extend:,} more tokens")
+                    larger = extended(bpe.load(temporary), texts, pieces=config.extend)
+                    larger.save(str(temporary / "tokenizer.json"))
     for path in sorted(folder.iterdir()):
         shutil.copyfile(path, run.out / path.name)
     return bpe.load(run.out)
 
 
 def _learned(config: Tokenize, run: Run, place: Workplace, parts: Sequence[Part], choice: Choice) -> Tokenizer:
+    texts = _sample(run, place, parts, choice)
+    run.say(f"learning {config.vocabulary:,} tokens from at most {config.sample_megabytes:g} MB of text")
+    return bpe.train(texts, vocabulary=config.vocabulary)
+
+
+def _sample(run: Run, place: Workplace, parts: Sequence[Part], choice: Choice) -> Iterator[str]:
     folder = place.folder / "texts"
     names = list(_phase(run, place, "read", partial(write_sample, choice=choice, folder=folder), parts))
-    run.say(f"learning {config.vocabulary:,} tokens from at most {config.sample_megabytes:g} MB of text")
-    return bpe.train(read_texts(folder / name for name in names), vocabulary=config.vocabulary)
+    return read_texts(folder / name for name in names)
 
 
 def _copy(source: Input, folder: Path) -> None:
@@ -123,6 +145,14 @@ def _copy(source: Input, folder: Path) -> None:
     for path in source.files():
         if path.parent == source.path and path.name in TOKENIZER_FILES:
             shutil.copyfile(path, folder / path.name)
+
+
+def _fertility(texts: Mapping[str, Sequence[str]], before: Tokenizer, after: Tokenizer) -> dict[str, Any]:
+    """Tokens per word of held-out text of each source, with the tokenizer that was given and with the new one."""
+    columns = {"before": before, "after": after}
+    return {
+        source: {name: fertility(tokenizer, of) for name, tokenizer in columns.items()} for source, of in texts.items()
+    }
 
 
 def _gathered(encoding: Encoding, parts: Sequence[Part], advance: Any) -> Iterator[shards.Row]:

@@ -97,6 +97,19 @@ def read_texts(paths: Iterable[Path]) -> Iterator[str]:
                 yield from batch.column("text").to_pylist()
 
 
+def held_out_texts(parts: Iterable[Part], choice: Choice, *, most: int) -> dict[str, list[str]]:
+    """The first held-out texts by source, of about `most` characters in all."""
+    found: dict[str, list[str]] = {}
+    left = most
+    for document in (document for part in parts for document in part.documents()):
+        if left > 0 and choice.split(document.id) == "valid":
+            found.setdefault(document.source, []).append(document.text)
+            left -= len(document.text)
+        elif left <= 0:
+            break
+    return found
+
+
 @dataclass(frozen=True)
 class Encoding:
     """How a part becomes tokens: the tokenizer's folder, and where what is made goes."""
