@@ -1,4 +1,4 @@
-"""tokens -> model: training, decoding, and how long until the first step."""
+"""tokens -> model: training, and how long until the first step."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def batches(*, vocabulary: int, length: int, batch: int) -> Pretraining:
     """Windows of real text; a token is a word's checksum, which has the frequencies of words and needs no training."""
     from hornbook.learn.curriculum import Phase
     from hornbook.learn.pretraining import Pretraining
+    from hornbook.model.architecture import Architecture
     from hornbook.learn.sources import sources_of
     from hornbook.text import shards
 
@@ -253,75 +254,6 @@ def _paced(take: Callable[[int], float], *, tokens: int, steps: int) -> Measured
     )
 
 
-# -- decoding ---------------------------------------------------------------------------------------------------------
-
-
-def decoder(depth: int) -> Architecture:
-    """30 million parameters at depth 8."""
-    from hornbook.stages.pretrain import shape
-
-    return shape(depth, vocabulary=8192, length=1024)
-
-
-def prompts(batch: int) -> list[list[int]]:
-    return [[_token(8192, f"{row} {at}") for at in range(32)] for row in range(batch)]
-
-
-def decode(*, depth: int, batch: int, tokens: int) -> Measured:
-    """Greedy, fp32, one thread."""
-    from hornbook.model.sample import generate
-    from hornbook.model.transformer import Transformer
-
-    model = Transformer(decoder(depth)).initialize(0).eval()
-
-    def work(number: int) -> list[list[int]]:
-        steps = list(generate(model, prompts(batch), max_new_tokens=number))
-        return [[token for token in column if token is not None] for column in zip(*steps, strict=True)]
-
-    return _decoded(work, batch=batch, tokens=tokens)
-
-
-def decode_hf(*, depth: int, batch: int, tokens: int) -> Measured:
-    """transformers' generate with the same weights, greedy, fp32, one thread."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from hornbook.model.configuration import to_config
-    from hornbook.model.transformer import Transformer
-
-    architecture = decoder(depth)
-    config = to_config(architecture)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config)).eval()
-    weights = Transformer(architecture).initialize(0).state_dict()
-    model.load_state_dict(weights, strict=False)
-    model.tie_weights()
-
-    def work(number: int) -> list[list[int]]:
-        ids = torch.tensor(prompts(batch))
-        limits = {"max_new_tokens": number, "min_new_tokens": number}
-        out = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, pad_token_id=0, **limits)
-        said: list[list[int]] = out[:, ids.shape[1] :].tolist()
-        return said
-
-    return _decoded(work, batch=batch, tokens=tokens)
-
-
-def _decoded(work: Callable[[int], list[list[int]]], *, batch: int, tokens: int) -> Measured:
-    import torch
-
-    torch.set_num_threads(1)
-    work(4)
-    with Stopwatch() as watch:
-        said = work(tokens)
-    return Measured(batch * tokens / watch.cpu, {"_said": said})
-
-
-def same_tokens(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
-    """The share of tokens that both chose."""
-    pairs = [(a, b) for x, y in zip(ours["_said"], theirs["_said"], strict=True) for a, b in zip(x, y, strict=True)]
-    return {"same_tokens": round(sum(a == b for a, b in pairs) / len(pairs), 4)}
-
-
 # -- start ------------------------------------------------------------------------------------------------------------
 
 
@@ -374,7 +306,6 @@ TRAINED: dict[str, dict[str, Any]] = {
     "17 M": _shape(6, 16384, 4),
     "17 M, Muon": _shape(6, 16384, 4, optimizer="muon"),
 }
-DECODED = {f"30 M, batch {batch}": {"depth": 8, "batch": batch, "tokens": 64} for batch in (1, 8)}
 LLAMA = "Llama, autocast to the type that ours computes in, fused AdamW"
 LITGPT = "compiled, its chunked loss, autocast to the type that ours computes in, fused AdamW"
 
@@ -385,14 +316,6 @@ def _rows() -> Sequence[Row]:
         training("train-transformers", peers=(Peer(train_transformers, "transformers", config=LLAMA),)),
         training("train-litgpt", peers=(Peer(train_litgpt, "litgpt", config=LITGPT),)),
         training("train-nanogpt", peers=(Peer(train_nanogpt, "nanoGPT/", config="fp32, compiled, as it ships"),)),
-        Row(
-            "decode-hf",
-            "tokens/CPU-s",
-            DECODED,
-            decode,
-            (Peer(decode_hf, "transformers", config="generate, greedy, fp32, 1 thread"),),
-            compare=same_tokens,
-        ),
         Row(
             "start",
             "s to first step",

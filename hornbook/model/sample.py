@@ -1,4 +1,4 @@
-"""Decoding: a batch of prompts, one new token a step, keys and values kept.
+"""Decoding: a batch of prompts, one new token a step, rows that end leave the batch.
 
 Randomness is a function of (seed, prompt index, step), never a running stream: which prompts share a batch, and which
 of them end early, changes no draw.
@@ -7,18 +7,35 @@ of them end early, changes no draw.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import torch
 from torch import Tensor
 
 from hornbook.errors import InputError
-from hornbook.model.cache import Cache
-from hornbook.model.transformer import Transformer
+from hornbook.model.decode import Decoder, decoder
+from hornbook.model.transformer import Architecture, Transformer
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token for each prompt that still goes on."""
+
+    rows: list[int]
+    """Which prompts, by their places in the batch."""
+    tokens: list[int]
+    logits: Tensor
+    """[rows, V], from which the tokens were chosen."""
+
+    def log_probabilities(self, *, temperature: float = 1.0) -> Tensor:
+        """float32[rows]: of the chosen tokens, in nats, by the model at a temperature and without a nucleus."""
+        chosen = torch.tensor(self.tokens, device=self.logits.device)[:, None]
+        return (self.logits.float() / temperature).log_softmax(-1).gather(-1, chosen)[:, 0]
 
 
 def generate(
-    model: Transformer,
+    model: Transformer | Decoder,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -27,28 +44,27 @@ def generate(
     seed: int = 0,
     stop: frozenset[int] = frozenset(),
     indices: Sequence[int] | None = None,
-) -> Iterator[list[int | None]]:
-    """One list a step: each prompt's next token, None once the prompt's completion has ended.
+) -> Iterator[Step]:
+    """One step a token, as long as a prompt goes on.
 
     A completion ends with a token of `stop` (which is yielded), after `max_new_tokens`, or where positions run out.
-    temperature 0 is greedy. indices name the prompts for the randomness; None: 0, 1, 2, ...
+    temperature 0 is greedy. indices name the prompts for the randomness; None: 0, 1, 2, ... A decoder made once serves
+    any number of batches; of a model one is made here.
     Raises InputError for an empty or too long prompt or a token outside the vocabulary.
     """
-    check_prompts(model, prompts)
+    check_prompts(model.architecture, prompts)
     check_options(temperature=temperature, top_p=top_p)
     limit = model.architecture.max_position_embeddings
     names = list(range(len(prompts)) if indices is None else indices)
     alive = list(range(len(prompts)))
     if not prompts or max_new_tokens < 1:
         return
-    cache, logits = prefill(model, prompts, capacity=min(limit, max(map(len, prompts)) + max_new_tokens))
+    capacity = min(limit, max(map(len, prompts)) + max_new_tokens)
+    rows, logits = as_decoder(model).begin(prompts, capacity=capacity)
     for step in range(max_new_tokens):
-        draws = [draw(seed, names[row], step) for row in alive]
+        draws = [draw(seed, names[row], step) for row in alive] if temperature else []
         tokens = pick(logits, temperature=temperature, top_p=top_p, draws=draws)
-        chosen: list[int | None] = [None] * len(prompts)
-        for row, token in zip(alive, tokens, strict=True):
-            chosen[row] = token
-        yield chosen
+        yield Step(alive, tokens, logits)
         going = [
             i
             for i, (row, token) in enumerate(zip(alive, tokens, strict=True))
@@ -57,13 +73,17 @@ def generate(
         if not going or step + 1 == max_new_tokens:
             return
         if len(going) < len(alive):
-            cache.select(torch.tensor(going, device=cache.lengths.device))
+            rows.select(going)
             alive, tokens = [alive[i] for i in going], [tokens[i] for i in going]
-        logits = advance(model, cache, tokens)
+        logits = rows.advance(tokens)
+
+
+def as_decoder(model: Transformer | Decoder) -> Decoder:
+    return decoder(model) if isinstance(model, Transformer) else model
 
 
 def complete(
-    model: Transformer,
+    model: Transformer | Decoder,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -75,6 +95,7 @@ def complete(
 ) -> list[list[int]]:
     """The completion of every prompt, its stop token included, in the order of the prompts; see `generate`."""
     completions: list[list[int]] = [[] for _ in prompts]
+    model = as_decoder(model)
     # Prompts of like length share a batch, so that little is padded.
     order = sorted(range(len(prompts)), key=lambda index: (len(prompts[index]), index))
     for start in range(0, len(order), batch_size):
@@ -90,14 +111,13 @@ def complete(
             indices=batch,
         )
         for step in steps:
-            for index, token in zip(batch, step, strict=True):
-                if token is not None:
-                    completions[index].append(token)
+            for row, token in zip(step.rows, step.tokens, strict=True):
+                completions[batch[row]].append(token)
     return completions
 
 
-def check_prompts(model: Transformer, prompts: Sequence[Sequence[int]]) -> None:
-    limit, size = model.architecture.max_position_embeddings, model.architecture.vocab_size
+def check_prompts(architecture: Architecture, prompts: Sequence[Sequence[int]]) -> None:
+    limit, size = architecture.max_position_embeddings, architecture.vocab_size
     for index, prompt in enumerate(prompts):
         if not prompt:
             raise InputError(f"prompt {index} is empty", hint="begin it with the tokenizer's first token")
@@ -115,40 +135,22 @@ def check_options(*, temperature: float, top_p: float) -> None:
 
 
 @torch.inference_mode()
-def prefill(model: Transformer, prompts: Sequence[Sequence[int]], *, capacity: int) -> tuple[Cache, Tensor]:
-    """Run all prompts at once, padded on the right; the cache, and the logits [B, V] after each prompt's last token."""
-    device = model.head_weight.device
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    width = int(lengths.max())
-    tokens = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=device)
-    cache = Cache(layers=len(model.model.layers), rows=len(prompts), capacity=capacity, device=device)
-    hidden = model.hidden(tokens, cache=cache)
-    cache.resize(lengths)
-    return cache, model.head(hidden[torch.arange(len(prompts), device=device), lengths - 1])
-
-
-@torch.inference_mode()
-def advance(model: Transformer, cache: Cache, tokens: Sequence[int]) -> Tensor:
-    """One token a row through the model: logits [B, V]."""
-    batch = torch.tensor(tokens, device=cache.lengths.device)[:, None]
-    return model.head(model.hidden(batch, cache=cache)[:, -1])
-
-
-@torch.inference_mode()
 def pick(logits: Tensor, *, temperature: float, top_p: float, draws: Sequence[float]) -> list[int]:
     """One token a row of logits [B, V]: the best (temperature 0), else where its draw in [0, 1) falls.
 
     Nucleus sampling (arXiv 1904.09751): only the smallest set of best tokens whose probability reaches `top_p`.
     """
     if temperature == 0:
-        return [int(token) for token in logits.argmax(-1)]
+        best: list[int] = logits.argmax(-1).tolist()
+        return best
     probabilities = (logits.double() / temperature).softmax(-1)
     ordered, tokens = probabilities.sort(stable=True, dim=-1, descending=True)
     before = ordered.cumsum(-1) - ordered
     kept = ordered.masked_fill(before >= top_p, 0.0).cumsum(-1)
     marks = torch.tensor(draws, dtype=kept.dtype, device=kept.device)[:, None] * kept[:, -1:]
     places = torch.searchsorted(kept, marks, right=True).clamp(max=kept.shape[-1] - 1)
-    return [int(token) for token in tokens.gather(-1, places)[:, 0]]
+    drawn: list[int] = tokens.gather(-1, places)[:, 0].tolist()
+    return drawn
 
 
 def draw(seed: int, index: int, step: int) -> float:

@@ -91,6 +91,7 @@ def _answer(config: Chat, opened: Opened, messages: list[dict[str, str]]) -> Ite
         seed=config.seed + len(messages),
         stop=opened.stop,
     )
-    for (token,) in steps:
-        if token is not None and token not in opened.stop and (piece := stream.step(opened.tokenizer, token)):
+    for step in steps:
+        (token,) = step.tokens
+        if token not in opened.stop and (piece := stream.step(opened.tokenizer, token)):
             yield piece

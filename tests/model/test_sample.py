@@ -32,7 +32,7 @@ def test_stop_tokens_end_rows_one_by_one() -> None:
     wanted = [row[: next((i for i, token in enumerate(row) if token in stop), 7) + 1] for row in free]
     assert complete(model, prompts, max_new_tokens=8, stop=stop) == wanted
     steps = list(generate(model, prompts, max_new_tokens=8, stop=stop))
-    assert [[step[i] for step in steps if step[i] is not None] for i in range(4)] == wanted
+    assert [[step.tokens[step.rows.index(i)] for step in steps if i in step.rows] for i in range(4)] == wanted
 
 
 @pytest.mark.parametrize("options", [{"temperature": 1.0}, {"temperature": 0.7, "top_p": 0.8}], ids=str)
@@ -42,6 +42,18 @@ def test_batch_composition_changes_no_completion(options: dict[str, float]) -> N
     alone = complete(model, prompts, max_new_tokens=12, seed=4, stop=frozenset({7}), batch_size=1, **options)
     assert together == alone
     assert together != complete(model, prompts, max_new_tokens=12, seed=5, stop=frozenset({7}), **options)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_log_probabilities_of_the_chosen_tokens(temperature: float) -> None:
+    model, prompts = tiny.model(), tiny.prompts(LENGTHS)
+    said: list[list[int]] = [[] for _ in prompts]
+    for step in generate(model, prompts, max_new_tokens=6, temperature=temperature, stop=frozenset({7})):
+        found = step.log_probabilities(temperature=temperature)
+        for row, token, log_probability in zip(step.rows, step.tokens, found, strict=True):
+            logits = model(torch.tensor([prompts[row] + said[row]]))[0, -1] / temperature
+            assert log_probability.item() == pytest.approx(logits.log_softmax(-1)[token].item(), abs=1e-5)
+            said[row].append(token)
 
 
 def test_sampling_follows_the_distribution() -> None:

@@ -1,0 +1,113 @@
+"""A model compiled for decoding on a CPU: kernels over packed weights instead of some twenty torch calls a layer.
+
+Rows are tokens, whoever's they are: the tokens of many prompts go through together, without padding, and then one token
+of each text a step. A row's numbers are the same to the bit, whatever else is computed beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hornbook.model.compiled.kernels import Floats, Whole
+from hornbook.model.compiled.layer import CompiledLayer, Norm, Places, Scratch
+from hornbook.model.compiled.panels import pack, round_up
+from hornbook.model.transformer import Architecture, Layer, Transformer, rotation
+
+AT_ONCE = 128
+"""Tokens of prompts that go through together: with more they fall out of the cache."""
+
+
+class CompiledDecoder:
+    """Weights packed once, for any number of batches; later changes of the model are not seen."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.architecture = model.architecture
+        self.embed = model.model.embed_tokens
+        self.layers = [CompiledLayer(cast(Layer, layer), model.architecture) for layer in model.model.layers]
+        self.norm = Norm.of(model.model.norm)
+        self.head = pack([model.model.embed_tokens if model.lm_head is None else model.lm_head])
+
+    def begin(self, prompts: Sequence[Sequence[int]], *, capacity: int) -> tuple[CompiledRows, Tensor]:
+        """Rows that have seen the prompts, with room for `capacity` tokens each, and the logits [B, V] after them."""
+        rows = CompiledRows(self, len(prompts), capacity)
+        return rows, rows.read(prompts)
+
+
+class CompiledRows:
+    """What a batch has seen: keys and values by slot, and for each row its slot and length."""
+
+    def __init__(self, decoder: CompiledDecoder, count: int, capacity: int) -> None:
+        a = decoder.architecture
+        self.decoder, self.capacity = decoder, capacity
+        self.slots = np.arange(count)
+        self.lengths = np.zeros(count, np.int64)
+        self.stores = [layer.store(count, round_up(capacity)) for layer in decoder.layers]
+        self.turn = rotation_tables(a, capacity)
+        width, room = a.hidden_size, round_up(capacity)
+        self.work = Scratch.make(decoder.layers[0], rows=max(count, AT_ONCE), width=width, capacity=room)
+
+    def read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """The prompts' tokens, each different prompt once: logits [B, V] after the last of each."""
+        firsts = {tuple(prompt): row for row, prompt in reversed(list(enumerate(prompts)))}
+        same = np.array([firsts[tuple(prompt)] for prompt in prompts])
+        last = np.empty((len(prompts), self.decoder.architecture.hidden_size), np.float32)
+        for tokens, places in batches(prompts, sorted(firsts.values())):
+            hidden = self._through(tokens, places)
+            for row, (slot, position) in enumerate(zip(places.slots, places.positions, strict=True)):
+                if position == len(prompts[slot]) - 1:
+                    last[slot] = hidden[row]
+        for keys, values in self.stores:
+            keys[:], values[:] = keys[same], values[same]
+        self.lengths[:] = [len(prompt) for prompt in prompts]
+        return self._logits(last[same])
+
+    def advance(self, tokens: Sequence[int]) -> Tensor:
+        """One more token a row: logits [B, V]. Raises ValueError where a row has no room left."""
+        if (longest := int(self.lengths.max())) >= self.capacity:
+            raise ValueError(f"{longest} + 1 tokens in room for {self.capacity}")
+        hidden = self._through(np.array(tokens), Places(self.slots, self.lengths))
+        self.lengths = self.lengths + 1
+        return self._logits(hidden)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only."""
+        self.slots, self.lengths = self.slots[list(rows)], self.lengths[list(rows)]
+
+    @torch.inference_mode()
+    def _through(self, tokens: Whole, places: Places) -> Floats:
+        """All layers: [R, D] before the last norm."""
+        x: Floats = self.decoder.embed(torch.from_numpy(tokens)).float().numpy()
+        work = self.work.rows(len(tokens))
+        for layer, (keys, values) in zip(self.decoder.layers, self.stores, strict=True):
+            layer.step(x, places, self.turn, keys, values, work)
+        return x
+
+    def _logits(self, hidden: Floats) -> Tensor:
+        decoder = self.decoder
+        normed = np.empty_like(hidden)
+        decoder.norm.apply(hidden, normed)
+        logits = np.empty((len(hidden), decoder.head.width), np.float32)
+        decoder.head.product(normed, logits)
+        return torch.from_numpy(logits)[:, : decoder.architecture.vocab_size]
+
+
+def batches(prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Iterator[tuple[Whole, Places]]:
+    """The tokens of the prompts at `rows`, one prompt after the other, AT_ONCE at a time."""
+    tokens = np.concatenate([np.array(prompts[row]) for row in rows])
+    slots = np.concatenate([np.full(len(prompts[row]), row) for row in rows])
+    positions = np.concatenate([np.arange(len(prompts[row])) for row in rows])
+    for start in range(0, len(tokens), AT_ONCE):
+        piece = slice(start, start + AT_ONCE)
+        yield tokens[piece], Places(slots[piece], positions[piece])
+
+
+def rotation_tables(a: Architecture, capacity: int) -> tuple[Floats, Floats]:
+    """cos and sin [positions, half of the rotated size]."""
+    cos, sin = rotation(torch.arange(capacity), a, torch.float32)
+    half = cos.shape[-1] // 2
+    return cos[:, 0, :half].contiguous().numpy(), sin[:, 0, half:].contiguous().numpy()

@@ -1,0 +1,115 @@
+"""Decoding by kernels is decoding by the model's own forward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from hornbook.model.compiled.decoder import AT_ONCE, CompiledDecoder
+from hornbook.model.decode import PlainDecoder, decoder, why_plain
+from hornbook.model.int8 import quantize
+from hornbook.model.lora import attach
+from hornbook.model.sample import complete
+from hornbook.model.transformer import RopeScaling, Transformer
+from tests.model import tiny
+
+LENGTHS = (3, 9, 1, 5, 9)
+STRETCHED = RopeScaling(factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"qk_norm": True, "head_dim": 16},
+    {"attention_bias": True, "tie_word_embeddings": False},
+    {"sliding_window": 5},
+    {"sliding_window": 20, "max_position_embeddings": 300},
+    {"rope_scaling": STRETCHED, "num_key_value_heads": 4},
+    {"hidden_size": 40, "intermediate_size": 27, "head_dim": 10, "num_key_value_heads": 1},
+]
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.2}
+
+
+def reference(model: Transformer, row: list[int]) -> torch.Tensor:
+    """Logits [T, V] of the full forward pass."""
+    with torch.no_grad():
+        return model(torch.tensor([row]))[0].float()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8"])
+def test_logits_equal_the_full_forward(changes: dict[str, Any], weights: str) -> None:
+    """Prompts of different lengths, then steps; two rows leave on the way."""
+    model = tiny.model(**changes).requires_grad_(False)
+    if weights == "int8":
+        quantize(model)
+    model = model.bfloat16() if weights == "bfloat16" else model
+    tolerance = TOLERANCE[torch.bfloat16 if weights == "bfloat16" else torch.float32]
+    texts = tiny.prompts([length + 30 for length in LENGTHS])
+    assert why_plain(model) == ""
+    rows, logits = decoder(model).begin([t[:n] for t, n in zip(texts, LENGTHS, strict=True)], capacity=39)
+    wanted, alive = [reference(model, text) for text in texts], [0, 1, 2, 3, 4]
+    for step in range(30):
+        for row, found in zip(alive, logits, strict=True):
+            torch.testing.assert_close(found, wanted[row][LENGTHS[row] + step - 1], atol=tolerance, rtol=tolerance)
+        if step == 10:
+            rows.select([0, 1, 3])
+            alive = [0, 1, 3]
+        logits = rows.advance([texts[row][LENGTHS[row] + step] for row in alive])
+
+
+def test_hundreds_of_greedy_steps_equal_the_full_forward() -> None:
+    model = tiny.model(max_position_embeddings=400, qk_norm=True, tie_word_embeddings=False)
+    (said,) = complete(model, tiny.prompts([7]), max_new_tokens=300)
+    assert len(set(said)) > 10
+    assert reference(model, tiny.prompts([7])[0] + said)[6:-1].argmax(-1).tolist() == said
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 9])
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_row_is_the_same_to_the_bit_in_any_batch(count: int, weights: str) -> None:
+    model = tiny.model(max_position_embeddings=300)
+    if weights == "int8":
+        quantize(model)
+    made = CompiledDecoder(model)
+    prompts = tiny.prompts([AT_ONCE + 5, *range(2, 2 + count)])
+    rows, together = made.begin(prompts, capacity=200)
+    alone, single = made.begin(prompts[-1:], capacity=200)
+    for token in range(4):
+        assert torch.equal(together[-1], single[0])
+        together, single = rows.advance([token] * len(prompts)), alone.advance([token])
+
+
+def test_equal_prompts_are_read_once_and_go_their_own_ways() -> None:
+    model = tiny.model()
+    first, second = tiny.prompts([6, 4])
+    rows, logits = CompiledDecoder(model).begin([first, second, first], capacity=10)
+    assert torch.equal(logits[0], logits[2])
+    logits = rows.advance([1, 2, 3])
+    for row, text in enumerate([[*first, 1], [*second, 2], [*first, 3]]):
+        torch.testing.assert_close(logits[row], reference(model, text)[-1], atol=1e-4, rtol=1e-4)
+
+
+def test_rows_have_the_room_that_was_asked_for() -> None:
+    rows, _ = CompiledDecoder(tiny.model()).begin([[1, 2, 3]], capacity=4)
+    rows.advance([1])
+    with pytest.raises(ValueError, match="4 \\+ 1 tokens in room for 4"):
+        rows.advance([1])
+
+
+def adapted() -> Transformer:
+    model = tiny.model()
+    attach(model, r=2, alpha=4, targets="all-linear", seed=0)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        (tiny.model().double(), "model.embed_tokens is in torch.float64"),
+        (tiny.model().to("meta"), "it is on meta"),
+        (adapted(), "model.layers.0.self_attn.q_proj is a LoraLinear"),
+    ],
+)
+def test_what_the_kernels_do_not_know_is_decoded_plainly(model: Transformer, why: str) -> None:
+    assert why_plain(model) == why
+    assert isinstance(decoder(model), PlainDecoder)
