@@ -11,11 +11,13 @@ from typing import Annotated
 from tokenizers.decoders import DecodeStream
 
 from hornbook.config import Count, NotNegative, Probability, Takes
+from hornbook.decoding import Weights, prepare
 from hornbook.device import Device, choose_device
 from hornbook.errors import HornbookError
 from hornbook.learn.chat import encode
 from hornbook.learn.rows import MARKS
 from hornbook.manifest import Input
+from hornbook.model.decode import Decoder
 from hornbook.model.sample import generate
 from hornbook.training import Opened, open_model
 
@@ -41,15 +43,18 @@ class Chat:
     """Chooses the draws."""
     device: Device = "auto"
     """Where to compute."""
+    weights: Weights = "fp32"
+    """Numbers that weights are rounded to: bf16 and int8 take half and a quarter of the memory, and of the time."""
 
 
 def chat(config: Chat) -> None:
     opened = open_model(Input(config.model), device=choose_device(config.device))
+    decoder = prepare(opened.model, config.weights)
     messages: list[dict[str, str]] = []
     for question in _questions(opened.control):
         messages.append({"role": "user", "content": question})
         answer = ""
-        for piece in _answer(config, opened, messages):
+        for piece in _answer(config, opened, decoder, messages):
             print(piece, end="", flush=True)
             answer += piece
         print()
@@ -72,10 +77,10 @@ def _questions(control: Sequence[str]) -> Iterator[str]:
             yield line.strip()
 
 
-def _answer(config: Chat, opened: Opened, messages: list[dict[str, str]]) -> Iterator[str]:
+def _answer(config: Chat, opened: Opened, decoder: Decoder, messages: list[dict[str, str]]) -> Iterator[str]:
     """The answer, piece by piece, as it is made."""
     prompt, _ = encode(messages, opened.tokenizer, template=opened.template, special=opened.special, prompt=True)
-    room = opened.model.architecture.max_position_embeddings - config.max_new_tokens
+    room = decoder.architecture.max_position_embeddings - config.max_new_tokens
     if len(prompt) > room:
         raise HornbookError(
             f"the conversation has {len(prompt)} tokens; the model has room for {room} and an answer",
@@ -83,7 +88,7 @@ def _answer(config: Chat, opened: Opened, messages: list[dict[str, str]]) -> Ite
         )
     stream = DecodeStream(skip_special_tokens=True)
     steps = generate(
-        opened.model,
+        decoder,
         [prompt],
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
