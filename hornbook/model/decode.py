@@ -13,12 +13,14 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from hornbook.model.architecture import Architecture
 from hornbook.model.cache import Cache
 from hornbook.model.compiled.decoder import CompiledDecoder
 from hornbook.model.compiled.layer import EXPRESSED
 from hornbook.model.compiled.panels import STORED, stored_weight
 from hornbook.model.int8 import Int8
-from hornbook.model.transformer import Architecture, RMSNorm, Transformer
+from hornbook.model.norms import LayerNorm, RMSNorm
+from hornbook.model.transformer import Transformer
 
 
 class Rows(Protocol):
@@ -64,7 +66,7 @@ def why_plain(model: Transformer) -> str:
 
 
 PROJECTIONS = (nn.Linear, nn.Embedding, Int8)
-PARTS = (*PROJECTIONS, RMSNorm)
+PARTS = (*PROJECTIONS, RMSNorm, LayerNorm)
 
 
 class PlainDecoder:

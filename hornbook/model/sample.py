@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from hornbook.errors import InputError
+from hornbook.model.architecture import Architecture
 from hornbook.model.decode import Decoder, decoder
-from hornbook.model.transformer import Architecture, Transformer
+from hornbook.model.transformer import Transformer
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class Transformer(nn.Module):
         """
         if cache is not None and documents is not None:
             raise ValueError("a cached row holds one document")
-        x = self._embed(tokens, documents, cache)
+        x = self.embed(tokens, self._positions(tokens, documents, cache))
         contexts = {kind: self._context(kind, x, tokens, documents, cache) for kind in dict.fromkeys(self.kinds)}
         for index, layer in enumerate(self.model.layers):
             x = layer(x, contexts[self.kinds[index]], None if cache is None else cache.layers[index])
@@ -193,15 +193,19 @@ class Transformer(nn.Module):
         out: Tensor = self.model.norm(x)
         return out
 
-    def _embed(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:
-        """[B, T, D]: what the first layer reads."""
+    def _positions(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor | None:
+        """int64[T] or [B, T], where they are embedded."""
+        if not self.architecture.learned_positions:
+            return None
+        return document_positions(tokens, documents) if cache is None else cache.positions(tokens.shape[1])
+
+    def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
+        """int64[...] -> [..., D]: what the first layer reads; positions count where they are learned."""
         x: Tensor = self.model.embed_tokens(tokens)
         if self.architecture.scale_embeddings:
             # Rounded to the type of the weights, as Gemma was trained.
             x = x * torch.tensor(self.architecture.hidden_size**0.5, dtype=x.dtype, device=x.device)
         if self.architecture.learned_positions:
-            length = tokens.shape[1]
-            positions = document_positions(tokens, documents) if cache is None else cache.positions(length)
             x = x + self.model.embed_positions(positions)
         return x
 

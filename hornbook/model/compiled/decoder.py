@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hornbook.model.architecture import Architecture, LayerKind
+from hornbook.model.attention import soft_cap
 from hornbook.model.compiled.kernels import Floats, Whole
-from hornbook.model.compiled.layer import CompiledLayer, Norm, Places, Scratch
+from hornbook.model.compiled.layer import CompiledLayer, Norm, Places, Scratch, Turn
 from hornbook.model.compiled.panels import pack, round_up
-from hornbook.model.transformer import Architecture, Layer, Transformer, rotation
+from hornbook.model.rope import rotation
+from hornbook.model.transformer import Layer, Transformer
 
 AT_ONCE = 128
 """Tokens of prompts that go through together: with more they fall out of the cache."""
@@ -27,8 +30,9 @@ class CompiledDecoder:
 
     def __init__(self, model: Transformer) -> None:
         self.architecture = model.architecture
-        self.embed = model.model.embed_tokens
-        self.layers = [CompiledLayer(cast(Layer, layer), model.architecture) for layer in model.model.layers]
+        self.embed = model.embed
+        layers = zip(model.model.layers, model.kinds, strict=True)
+        self.layers = [CompiledLayer(cast(Layer, layer), model.architecture, kind) for layer, kind in layers]
         self.norm = Norm.of(model.model.norm)
         self.head = pack([model.model.embed_tokens if model.lm_head is None else model.lm_head])
 
@@ -42,13 +46,13 @@ class CompiledRows:
     """What a batch has seen: keys and values by slot, and for each row its slot and length."""
 
     def __init__(self, decoder: CompiledDecoder, count: int, capacity: int) -> None:
-        a = decoder.architecture
         self.decoder, self.capacity = decoder, capacity
         self.slots = np.arange(count)
         self.lengths = np.zeros(count, np.int64)
-        self.stores = [layer.store(count, round_up(capacity)) for layer in decoder.layers]
-        self.turn = rotation_tables(a, capacity)
-        width, room = a.hidden_size, round_up(capacity)
+        self.stores = [layer.attention.store(count, round_up(capacity)) for layer in decoder.layers]
+        kinds = dict.fromkeys(layer.kind for layer in decoder.layers)
+        self.turns = {kind: rotation_tables(decoder.architecture, kind, capacity) for kind in kinds}
+        width, room = decoder.architecture.hidden_size, round_up(capacity)
         self.work = Scratch.make(decoder.layers[0], rows=max(count, AT_ONCE), width=width, capacity=room)
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -81,19 +85,24 @@ class CompiledRows:
     @torch.inference_mode()
     def _through(self, tokens: Whole, places: Places) -> Floats:
         """All layers: [R, D] before the last norm."""
-        x: Floats = self.decoder.embed(torch.from_numpy(tokens)).float().numpy()
+        embedded = self.decoder.embed(torch.from_numpy(tokens), torch.from_numpy(places.positions))
+        x: Floats = embedded.float().numpy()
         work = self.work.rows(len(tokens))
         for layer, (keys, values) in zip(self.decoder.layers, self.stores, strict=True):
-            layer.step(x, places, self.turn, keys, values, work)
+            layer.step(x, places, self.turns[layer.kind], keys, values, work)
         return x
 
     def _logits(self, hidden: Floats) -> Tensor:
         decoder = self.decoder
-        normed = np.empty_like(hidden)
-        decoder.norm.apply(hidden, normed)
+        if decoder.norm is not None:
+            decoder.norm.apply(hidden, hidden)
         logits = np.empty((len(hidden), decoder.head.width), np.float32)
-        decoder.head.product(normed, logits)
-        return torch.from_numpy(logits)[:, : decoder.architecture.vocab_size]
+        decoder.head.product(hidden, logits)
+        found, cap = (
+            torch.from_numpy(logits)[:, : decoder.architecture.vocab_size],
+            decoder.architecture.final_logit_softcapping,
+        )
+        return found if cap is None else soft_cap(found, cap)
 
 
 def batches(prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Iterator[tuple[Whole, Places]]:
@@ -106,8 +115,10 @@ def batches(prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Iterator[t
         yield tokens[piece], Places(slots[piece], positions[piece])
 
 
-def rotation_tables(a: Architecture, capacity: int) -> tuple[Floats, Floats]:
-    """cos and sin [positions, half of the rotated size]."""
-    cos, sin = rotation(torch.arange(capacity), a, torch.float32)
+def rotation_tables(a: Architecture, kind: LayerKind, capacity: int) -> Turn:
+    """Of layers of one kind; those that rotate nothing have tables of no columns."""
+    if not kind.rotary:
+        return np.empty((capacity, 0), np.float32), np.empty((capacity, 0), np.float32)
+    cos, sin = rotation(torch.arange(capacity), a.rope(kind), length=capacity, dtype=torch.float32)
     half = cos.shape[-1] // 2
     return cos[:, 0, :half].contiguous().numpy(), sin[:, 0, half:].contiguous().numpy()

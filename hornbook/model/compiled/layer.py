@@ -8,20 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from hornbook.model.architecture import Architecture, LayerKind
 from hornbook.model.compiled import kernels
 from hornbook.model.compiled.kernels import Floats, Whole
 from hornbook.model.compiled.panels import pack, round_up
 from hornbook.model.compiled.tile import LANES
-from hornbook.model.transformer import Architecture, Layer, RMSNorm
+from hornbook.model.norms import LayerNorm, RMSNorm
+from hornbook.model.transformer import MLP, Attention, Layer
 
 EXPRESSED = frozenset({
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling",
-    "tie_word_embeddings", "qk_norm", "attention_bias", "sliding_window",
+    "num_key_value_heads", "head_dim", "max_position_embeddings", "tie_word_embeddings", "scale_embeddings",
+    "final_logit_softcapping", "norm", "norm_eps", "norm_unit_offset", "pre_norm", "post_norm", "parallel_residual",
+    "qk_norm", "qk_norm_across_heads", "attention_bias", "output_bias", "query_pre_attn_scalar",
+    "attn_logit_softcapping", "sliding_window", "layer_types", "learned_positions", "rope_theta", "rope_scaling",
+    "local_rope_theta", "partial_rotary_factor", "nope_layers", "activation", "gated_mlp", "mlp_bias",
+    "fused_projections",
 })  # fmt: skip
 """The fields of an Architecture that are computed here; a model that uses another is not compiled."""
+ACTIVATIONS = {"silu": kernels.SILU, "gelu": kernels.GELU, "gelu_tanh": kernels.GELU_TANH}
 EVERYTHING = np.iinfo(np.int64).max
 """A window that hides nothing."""
+NO_CAP = 0.0
+Turn = tuple[Floats, Floats]
+"""cos and sin [positions, half of the rotated size]."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +52,22 @@ class Norm:
     centered: bool
 
     @classmethod
-    def of(cls, module: nn.Module) -> Norm:
-        assert isinstance(module, RMSNorm)
+    def of(cls, module: nn.Module) -> Norm | None:
+        """None: of the identity."""
+        if isinstance(module, nn.Identity):
+            return None
+        assert isinstance(module, RMSNorm | LayerNorm)
         weight = module.weight.detach().float().numpy()
-        return cls(weight, np.zeros_like(weight), module.eps, centered=False)
+        if isinstance(module, LayerNorm):
+            return cls(weight, module.bias.detach().float().numpy(), module.eps, centered=True)
+        return cls(weight + np.float32(module.unit_offset), np.zeros_like(weight), module.eps, centered=False)
 
     def apply(self, x: Floats, out: Floats) -> None:
-        """[R, D] -> [R, D]."""
+        """The first D of [R, >= D] into those of out, which may be x."""
         kernels.normalize(x, self.weight, self.bias, self.eps, self.centered, out)
 
     def apply_to_heads(self, x: Floats, start: int, end: int) -> None:
-        """Columns `start` to `end` of x in place, each head (as many numbers as there are weights) by itself."""
+        """Columns `start` to `end` of x in place, as many as there are weights at a time: a head, or all of them."""
         kernels.normalize_heads(x, start, end, self.weight, self.bias, self.eps, self.centered)
 
 
@@ -60,15 +75,16 @@ class Scratch:
     """What layers write between their products, one after the other into the same memory: matrices of R rows."""
 
     def __init__(self, matrices: Sequence[Floats], scores: Floats) -> None:
-        self.normed, self.qkv, self.mixed, self.change, self.up, self.inner = self.matrices = matrices
-        self.scores = scores
+        self.normed, self.qkv, self.mixed, self.attended, self.up, self.inner, self.expanded = matrices
+        self.matrices, self.scores = matrices, scores
 
     @classmethod
     def make(cls, layer: CompiledLayer, *, rows: int, width: int, capacity: int) -> Scratch:
-        attention = layer.heads * layer.size
-        widths = (width, layer.qkv.width, attention, layer.out.width, layer.up.width, layer.inner)
+        attention, mlp = layer.attention, layer.mlp
+        mixed = attention.heads * attention.size
+        widths = (width, attention.qkv.width, mixed, attention.out.width, mlp.up.width, mlp.size, mlp.down.width)
         matrices = [np.empty((rows, columns), np.float32) for columns in widths]
-        return cls(matrices, np.empty(capacity + round_up(layer.size), np.float32))
+        return cls(matrices, np.empty(capacity + round_up(attention.size), np.float32))
 
     def rows(self, count: int) -> Scratch:
         """The first rows of it."""
@@ -76,20 +92,49 @@ class Scratch:
 
 
 class CompiledLayer:
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); or both added at once; norms before, after, or both."""
 
-    def __init__(self, layer: Layer, a: Architecture) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
-        self.heads, self.groups, self.size = attention.heads, attention.groups, attention.size
-        self.inner = a.intermediate_size
-        self.window = EVERYTHING if a.sliding_window is None else a.sliding_window
-        self.scale = self.size**-0.5
-        self.qkv = pack([attention.q_proj, attention.k_proj, attention.v_proj])
-        self.out = pack([attention.o_proj])
-        self.up = pack([mlp.gate_proj, mlp.up_proj])
-        self.down = pack([mlp.down_proj])
+    def __init__(self, layer: Layer, a: Architecture, kind: LayerKind) -> None:
+        self.kind, self.parallel = kind, layer.parallel
+        self.attention = CompiledAttention(layer.self_attn, a, kind)
+        self.mlp = CompiledMLP(layer.mlp, a)
         self.before_attention, self.before_mlp = Norm.of(layer.input_layernorm), Norm.of(layer.post_attention_layernorm)
-        self.head_norms = (Norm.of(attention.q_norm), Norm.of(attention.k_norm)) if a.qk_norm else None
+        self.after_attention, self.after_mlp = Norm.of(layer.self_attn_output_norm), Norm.of(layer.mlp_output_norm)
+
+    def step(self, x: Floats, places: Places, turn: Turn, keys: Floats, values: Floats, work: Scratch) -> None:
+        """Rows x [R, D] through the layer, in place."""
+        self.attention.step(normed(x, self.before_attention, work), places, turn, keys, values, work)
+        if self.after_attention is not None:
+            self.after_attention.apply(work.attended, work.attended)
+        if not self.parallel:
+            kernels.add(x, work.attended)
+        self.mlp.step(normed(x, self.before_mlp, work), work)
+        if self.after_mlp is not None:
+            self.after_mlp.apply(work.expanded, work.expanded)
+        if self.parallel:
+            kernels.add(x, work.attended)
+        kernels.add(x, work.expanded)
+
+
+def normed(x: Floats, norm: Norm | None, work: Scratch) -> Floats:
+    if norm is None:
+        return x
+    norm.apply(x, work.normed)
+    return work.normed
+
+
+class CompiledAttention:
+    """Grouped-query attention with rotary positions, over keys and values by slot."""
+
+    def __init__(self, attention: Attention, a: Architecture, kind: LayerKind) -> None:
+        self.heads, self.groups, self.size = a.num_attention_heads, a.num_key_value_heads, a.head_dim
+        self.scale, self.cap = attention.scale, attention.softcap or NO_CAP
+        self.window = a.window(kind) or EVERYTHING
+        apart = ("q_proj", "k_proj", "v_proj")
+        names = ("qkv_proj",) if attention.fused else apart
+        self.qkv = pack([attention.get_submodule(name) for name in names])
+        self.out = pack([attention.o_proj])
+        self.query_norm, self.key_norm = Norm.of(attention.q_norm), Norm.of(attention.k_norm)
 
     def store(self, slots: int, capacity: int) -> tuple[Floats, Floats]:
         """Room for the keys and values of `slots` texts: see `kernels.remember`."""
@@ -97,33 +142,32 @@ class CompiledLayer:
         keys = np.empty((slots, self.groups, panels, self.size, LANES), np.float32)
         return keys, np.empty((slots, self.groups, capacity, round_up(self.size)), np.float32)
 
-    def step(
-        self, x: Floats, places: Places, turn: tuple[Floats, Floats], keys: Floats, values: Floats, work: Scratch
-    ) -> None:
-        """Rows x [R, D] through the layer, in place."""
-        self._attend(x, places, turn, keys, values, work)
-        kernels.add(x, work.change)
-        self._expand(x, work)
-        kernels.add(x, work.change)
-
-    def _attend(
-        self, x: Floats, places: Places, turn: tuple[Floats, Floats], keys: Floats, values: Floats, work: Scratch
-    ) -> None:
-        self.before_attention.apply(x, work.normed)
-        self.qkv.product(work.normed, work.qkv)
+    def step(self, x: Floats, places: Places, turn: Turn, keys: Floats, values: Floats, work: Scratch) -> None:
+        """x [R, D] -> work.attended."""
+        self.qkv.product(x, work.qkv)
         queries, both = self.heads * self.size, (self.heads + self.groups) * self.size
-        if self.head_norms is not None:
-            self.head_norms[0].apply_to_heads(work.qkv, 0, queries)
-            self.head_norms[1].apply_to_heads(work.qkv, queries, both)
+        if self.query_norm is not None and self.key_norm is not None:
+            self.query_norm.apply_to_heads(work.qkv, 0, queries)
+            self.key_norm.apply_to_heads(work.qkv, queries, both)
         kernels.remember(work.qkv, self.heads, *turn, places.slots, places.positions, keys, values)
         kernels.attend(
-            work.qkv, self.heads, self.scale, 0.0, self.window, places.slots, places.positions, keys, values,
+            work.qkv, self.heads, self.scale, self.cap, self.window, places.slots, places.positions, keys, values,
             work.scores, work.mixed,
         )  # fmt: skip
-        self.out.product(work.mixed, work.change)
+        self.out.product(work.mixed, work.attended)
 
-    def _expand(self, x: Floats, work: Scratch) -> None:
-        self.before_mlp.apply(x, work.normed)
-        self.up.product(work.normed, work.up)
-        kernels.activate(work.up, self.inner, True, kernels.SILU, work.inner)
-        self.down.product(work.inner, work.change)
+
+class CompiledMLP:
+    """down(act(gate x) * up x), or without a gate."""
+
+    def __init__(self, mlp: MLP, a: Architecture) -> None:
+        self.size, self.gated, self.activation = a.intermediate_size, a.gated_mlp, ACTIVATIONS[a.activation]
+        names = ("gate_up_proj",) if mlp.fused else ("gate_proj", "up_proj") if mlp.gated else ("up_proj",)
+        self.up = pack([mlp.get_submodule(name) for name in names])
+        self.down = pack([mlp.down_proj])
+
+    def step(self, x: Floats, work: Scratch) -> None:
+        """x [R, D] -> work.expanded."""
+        self.up.product(x, work.up)
+        kernels.activate(work.up, self.size, self.gated, self.activation, work.inner)
+        self.down.product(work.inner, work.expanded)
