@@ -32,7 +32,8 @@ def saved(*, folder: Path, depth: int, **_: object) -> None:
     """The model's folder, which all sides read, with a tokenizer of as many words: a converter wants one."""
     from tokenizers import Tokenizer, models
 
-    from hornbook.model.weights import save_model, write_json
+    from hornbook.model.folder import write_json
+    from hornbook.model.weights import save_model
 
     save_model(folder, model(depth), bos=0, eos=[0])
     Tokenizer(models.WordLevel({f"t{token}": token for token in range(VOCABULARY)}, "t0")).save(

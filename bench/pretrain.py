@@ -32,7 +32,6 @@ def batches(*, vocabulary: int, length: int, batch: int) -> Pretraining:
     """Windows of real text; a token is a word's checksum, which has the frequencies of words and needs no training."""
     from hornbook.learn.curriculum import Phase
     from hornbook.learn.pretraining import Pretraining
-    from hornbook.model.architecture import Architecture
     from hornbook.learn.sources import sources_of
     from hornbook.text import shards
 
