@@ -44,7 +44,7 @@ class Chat:
     device: Device = "auto"
     """Where to compute."""
     weights: Weights = "fp32"
-    """Numbers that weights are rounded to: bf16 and int8 take half and a quarter of the memory, and of the time."""
+    """Numbers that weights are rounded to: bf16 and int8 hold them in half and a quarter of the bytes."""
 
 
 def chat(config: Chat) -> None:
