@@ -115,16 +115,19 @@ def list_(
 
 @app.command(group=RUNS)
 def report(run: Path, *, runs: RunsFolder = Path("runs")) -> None:
-    """Draw the page of a run again, and print where it is.
+    """Draw the page of a run again, and print where it is; of a run that is being made, until it is there.
 
     Parameters
     ----------
     run
-        A run's folder or name, or a recipe's table, such as demo/align.
+        A run's folder or name, or a recipe's table, such as demo/align; or the stage that is at work, such as pretrain.
     """
     from hornbook.execute import write_report
+    from hornbook.live import find_going, follow
     from hornbook.recipe import find_run
 
+    if going := find_going(runs, run):
+        return follow(runs, going)
     folder = find_run(runs, run)
     write_report(folder)
     print(folder / "report.html")

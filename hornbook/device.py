@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import cache
 from typing import Literal, Protocol
 
 import torch
@@ -31,6 +33,28 @@ def choose_precision(wanted: Precision, device: torch.device) -> torch.dtype | N
     """The type of matrix products, None for fp32: bf16 where the device computes it in hardware, fp16 on other GPUs."""
     known = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": None}
     return known[_best(device) if wanted == "auto" else wanted]
+
+
+PROBE = {"cpu": 1024, "mps": 2048, "cuda": 8192}
+"""Rows and columns of the matrices that the probe multiplies: enough to reach the device's rate."""
+PROBES = 5
+"""Timed products, of which the quickest counts: whatever else the machine does slows down the others."""
+
+
+@cache
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a square matrix product, measured once in a process; 2 n^3 are one."""
+    size = PROBE[device.type]
+    a, b = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
+    _seconds(a, b)
+    return 2 * size**3 / min(_seconds(a, b) for _ in range(PROBES))
+
+
+def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
+    started = time.perf_counter()
+    # Reading a number waits for the device.
+    (a @ b)[0, 0].item()
+    return time.perf_counter() - started
 
 
 class _Computing(Protocol):

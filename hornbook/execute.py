@@ -14,13 +14,12 @@ import fcntl
 import json
 import os
 import platform
-import resource
 import shutil
 import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -42,6 +41,7 @@ from hornbook.manifest import (
     sync,
     verify,
 )
+from hornbook.memory import forget_peak, resident_peak
 from hornbook.run import Run, instant
 
 
@@ -118,20 +118,22 @@ def _found(folder: Path, identity: str) -> Path:
 
 def _make(stage: Stage, config: Any, inputs: Mapping[str, Input], final: Path, identity: str) -> None:
     folder = final.with_name(f".tmp-{final.name}")
-    run = Run(final.name, folder, inputs)
+    settings = _shareable(stage, config, inputs)
+    run = Run(final.name, folder, inputs, settings=settings)
     occasion = _begin(run)
-    _forget_peak_memory()
+    (run.out / "config.toml").write_text(tomli_w.dumps({stage.name: settings}))
+    forget_peak()
     try:
         with _signals(run):
             stage.function(config, run)
     except HornbookError:
+        run.finish()
         _clear(run)
         raise
-    occasion |= {"seconds": occasion["seconds"] + time.time() - occasion["since"], "peak_memory_bytes": _peak_memory()}
+    occasion |= {"seconds": occasion["seconds"] + time.time() - occasion["since"], "peak_memory_bytes": resident_peak()}
     run.close()
     occasion["inputs"] = {key: str(value.path) for key, value in inputs.items()}
     (run.out / "log" / "occasion.json").write_text(json.dumps(occasion, indent=1) + "\n")
-    (run.out / "config.toml").write_text(tomli_w.dumps({stage.name: _shareable(stage, config, inputs)}))
     _commit(stage, run, inputs, identity, final)
     if run.stop_requested():
         run.stop()
@@ -140,7 +142,7 @@ def _make(stage: Stage, config: Any, inputs: Mapping[str, Input], final: Path, i
 def _clear(run: Run) -> None:
     """After an error, leave nothing of the run but what a stage saved to go on from."""
     shutil.rmtree(run.out, ignore_errors=True)
-    if {path.name for path in run.scratch.iterdir()} <= {"occasion.json"}:
+    if {path.name for path in run.scratch.iterdir()} <= {"occasion.json", "progress.json"}:
         shutil.rmtree(run.out.parent, ignore_errors=True)
 
 
@@ -248,20 +250,6 @@ def write_report(folder: Path) -> None:
     temporary = folder / ".report.tmp"
     temporary.write_text(render_run(folder))
     os.replace(temporary, folder / "report.html")
-
-
-def _forget_peak_memory() -> None:
-    """Begin a new peak, so that a stage in a recipe is not charged with what one before it took (Linux only)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_memory() -> int:
-    """Largest resident size since it was forgotten, in bytes; where the system does not tell, of the whole process."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    peaks = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
-    return peaks[0] if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _processor() -> str:

@@ -38,6 +38,9 @@ _SHELL = (
     "hornbook.recipe",
     "hornbook.manifest",
     "hornbook.progress",
+    "hornbook.trackers",
+    "hornbook.memory",
+    "hornbook.live",
 )
 
 

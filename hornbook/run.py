@@ -14,6 +14,7 @@ from typing import Any
 from hornbook import progress as talk
 from hornbook.errors import Interrupted
 from hornbook.manifest import Input, sync
+from hornbook.trackers import TRACKERS, TensorBoard, Tracker, TrackerName
 
 RECORDS = {"metrics.jsonl": "metrics.jsonl", "skipped.jsonl": "skipped.jsonl", "timings.jsonl": "log/timings.jsonl"}
 """What is written row by row while a stage works, and its place among the products; none of it where it is empty."""
@@ -22,14 +23,18 @@ RECORDS = {"metrics.jsonl": "metrics.jsonl", "skipped.jsonl": "skipped.jsonl", "
 class Run:
     """What a stage sees of its run: where to write, what to read, and how to tell of it."""
 
-    def __init__(self, name: str, folder: Path, inputs: Mapping[str, Input]) -> None:
+    def __init__(
+        self, name: str, folder: Path, inputs: Mapping[str, Input], *, settings: Mapping[str, Any] | None = None
+    ) -> None:
         self.name = name
         self.out = folder / "out"
         self.scratch = folder / "scratch"
         self._inputs = inputs
         self._signals = 0
         self._rewound = False
-        self._trackers: Any = None
+        self._settings = settings or {}
+        self._board: TensorBoard | None = None
+        self._trackers: list[Tracker] = []
         self.counts: dict[str, int] = {}
         self.results: dict[str, Any] = {}
         self.contents_override = ""
@@ -49,6 +54,8 @@ class Run:
         Advancing the bar ends the run when somebody asked for that; a stage with state to save looks at
         `stop_requested` first.
         """
+        with self.atomic(self.scratch / "progress.json") as path:
+            path.write_text(json.dumps({"label": label, "total": total, "unit": unit}))
         with talk.progress(label, total=total, unit=unit, start=start) as bar:
             advance = bar.advance
 
@@ -77,13 +84,21 @@ class Run:
         """Let downstream runs be named by this hash instead of by the products' bytes."""
         self.contents_override = value
 
+    def track(self, names: Sequence[TrackerName]) -> None:
+        """Tell trackers, too, of what is recorded from now on.
+
+        Raises:
+            MissingExtra: the package of one is not installed.
+        """
+        self._trackers += [TRACKERS[name](self.name, self._settings) for name in names]
+
     def record(self, step: int, **values: float) -> None:
-        """One row of `metrics.jsonl`, also drawn in TensorBoard. Only numbers that are the same in every run."""
+        """One row of `metrics.jsonl`, which trackers are told too. Only numbers that are the same in every run."""
         self._append("metrics.jsonl", {"step": step, **values})
         self._track(step, values)
 
     def timing(self, step: int, **values: float) -> None:
-        """One row of `log/timings.jsonl`, also drawn in TensorBoard: rates and seconds, different in every run."""
+        """One row of `log/timings.jsonl`, which trackers are told too: rates and seconds, different in every run."""
         self._append("timings.jsonl", {"step": step, **values})
         self._track(step, {f"timing/{key}": value for key, value in values.items()})
 
@@ -151,18 +166,16 @@ class Run:
             stream.write(json.dumps(row) + "\n")
 
     def _track(self, step: int, values: Mapping[str, float]) -> None:
-        if self._trackers is None:
-            self._trackers = _event_writer(self.out / "log")
-            self._replay()
-        for key, value in values.items():
-            self._trackers.add_scalar(key, value, step)
+        if self._board is None:
+            self._board = TensorBoard(self.out / "log")
+            self._replay(self._board)
+        for tracker in (self._board, *self._trackers):
+            tracker.record(step, values)
 
-    def _replay(self) -> None:
+    def _replay(self, board: TensorBoard) -> None:
         """After a resume, draw again what was recorded before it (the row just recorded is drawn by the caller)."""
         for row in _json_rows(self.scratch / "metrics.jsonl")[:-1]:
-            for key, value in row.items():
-                if key != "step":
-                    self._trackers.add_scalar(key, value, row["step"])
+            board.record(row["step"], {key: value for key, value in row.items() if key != "step"})
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """First signal: stop after this step. Second: at once."""
@@ -171,10 +184,14 @@ class Run:
             raise KeyboardInterrupt
         talk.say(f"{self.name}: stopping after this step (once more to stop at once)")
 
+    def finish(self) -> None:
+        """Let the trackers go, with all that they were told."""
+        for tracker in (*([self._board] if self._board else []), *self._trackers):
+            tracker.finish()
+
     def close(self) -> None:
         """Bring what was recorded into the folder of products."""
-        if self._trackers is not None:
-            self._trackers.close()
+        self.finish()
         (self.out / "log").mkdir(exist_ok=True)
         for name, place in RECORDS.items():
             if (self.scratch / name).exists() and (self.scratch / name).stat().st_size:
@@ -190,12 +207,6 @@ def instant() -> None:
     _instants += 1
     if os.environ.get("HORNBOOK_CRASH_AT") == str(_instants):
         os._exit(137)
-
-
-def _event_writer(folder: Path) -> Any:
-    from tensorboardX import SummaryWriter
-
-    return SummaryWriter(str(folder))
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader
 from hornbook.report import charts, data, scores, wording
 from hornbook.report.folder import Run, load
 from hornbook.report.lineage import lineage
+from hornbook.report.live import load_going
 from hornbook.report.wording import compact, duration
 
 _HAS_ITS_SECTION = {"before", "after", "models", "labels", "samples", "improvements", "intervals"}
@@ -69,6 +70,12 @@ def render_recipe(name: str, runs: Mapping[str, Path]) -> str:
         facts=data.facts(loaded),
         **_shared(loaded),
     )
+
+
+def render_live(folder: Path, *, refresh: int | None) -> str:
+    """The page of a run that is being made in `folder`, loaded again by the browser every `refresh` seconds."""
+    run = load_going(folder)
+    return _page("live.html", title=run.name, run=run, refresh=refresh, versions={})
 
 
 def _shared(runs: Sequence[Run]) -> dict[str, Any]:

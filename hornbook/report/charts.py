@@ -9,15 +9,15 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
-from hornbook.report.folder import Json, Run
-from hornbook.report.wording import metric_of, rank, score, svg
+from hornbook.report.folder import Json
+from hornbook.report.wording import metric_of, rank, score, size, svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,8 @@ Points = Sequence[tuple[float, float]]
 """(step, value) pairs in order of step."""
 
 _MEASURED_ALWAYS = ("step", "tokens", "learned", "loss", "learning_rate", "grad_norm")
-_ASIDE = ("learning_rate", "grad_norm")
+_ASIDE = ("grad_norm", "learning_rate", "tokens_per_second", "mfu", "memory")
+_SMOOTH = ("loss", "grad_norm", "tokens_per_second", "mfu")
 
 SERIES = 6
 """How many colours the page has for lines; more lines than that begin again."""
@@ -50,12 +51,24 @@ class Figure:
     """Of interest to who looks for what went wrong, and drawn smaller."""
 
 
-def curves(run: Run) -> list[Figure]:
-    """The charts of a training run: loss, what was evaluated, then learning rate and gradient norm."""
-    keys = list(dict.fromkeys(key for row in run.metrics for key in row))
-    judged = list(dict.fromkeys(_base(key) for key in keys if _is_judged(key)))
+class Measured(Protocol):
+    """A run, finished or not, with what was measured of it step by step."""
+
+    @property
+    def table(self) -> str: ...
+    @property
+    def metrics(self) -> Sequence[Json]: ...
+    @property
+    def timings(self) -> Sequence[Json]: ...
+
+
+def curves(run: Measured) -> list[Figure]:
+    """The charts of a training run: loss, what was evaluated, and aside how the gradient and the machine did."""
+    judged = list(dict.fromkeys(_base(key) for row in run.metrics for key in row if _is_judged(key)))
+    rows = [*run.metrics, *run.timings]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
     wanted = ("loss", *judged, *_ASIDE)
-    drawn = (_figure(run, base, [key for key in keys if _base(key) == base]) for base in wanted)
+    drawn = (_figure(run.table, rows, base, [key for key in keys if _base(key) == base]) for base in wanted)
     return [figure for figure in drawn if figure]
 
 
@@ -68,19 +81,19 @@ def _is_judged(key: str) -> bool:
     return _base(key) not in _MEASURED_ALWAYS
 
 
-def _figure(run: Run, base: str, keys: Sequence[str]) -> Figure | None:
+def _figure(table: str, rows: Sequence[Json], base: str, keys: Sequence[str]) -> Figure | None:
     aside = base in _ASIDE
-    lines = {key: finite(listed(run.metrics, key)) for key in keys}
+    lines = {key: finite(listed(rows, key)) for key in keys}
     lines = {key: points for key, points in lines.items() if len(points) > 1}
     if not lines:
         return None
     known = metric_of(base)
-    picture = curve(lines, title=f"{run.table}: {known.label}", smooth=base in ("loss", "grad_norm"), small=aside)
+    picture = curve(lines, title=f"{table}: {known.label}", smooth=base in _SMOOTH, small=aside, unit=_unit(base))
     ends = [(key.partition("/")[2], score(points[-1][1], base)) for key, points in lines.items()]
     return Figure(title=known.label, unit=known.unit, picture=picture, legend=ends, aside=aside)
 
 
-def numbers(run: Run, most: int = 12) -> tuple[list[str], list[Json]]:
+def numbers(run: Measured, most: int = 12) -> tuple[list[str], list[Json]]:
     """The charts as a table: its columns, and evenly chosen steps with first and last."""
     merged: dict[float, Json] = {}
     for row in run.metrics:
@@ -90,18 +103,26 @@ def numbers(run: Run, most: int = 12) -> tuple[list[str], list[Json]]:
     last = len(judged) - 1
     chosen = sorted({round(last * n / (most - 1)) for n in range(most)}) if judged else []
     measures = sorted({key for row in rows for key in row if _is_judged(key)}, key=rank)
-    aside = sorted({key for row in rows for key in row if _base(key) in _ASIDE}, key=rank)
+    aside = sorted({key for row in rows for key in row if _base(key) in ("grad_norm", "learning_rate")}, key=rank)
     columns = [key for key in ("step", "loss", *measures, *aside) if any(key in row for row in rows)]
     return columns, [judged[index] for index in chosen]
 
 
-def curve(lines: Mapping[str, Points], *, title: str, smooth: bool = False, small: bool = False) -> Markup:
+def curve(
+    lines: Mapping[str, Points],
+    *,
+    title: str,
+    smooth: bool = False,
+    small: bool = False,
+    unit: Callable[[float], str] | None = None,
+) -> Markup:
     """Lines over training steps.
 
     Args:
         title: what a reader who cannot see the picture is told, with the first and last value of each line.
         smooth: draw the values faintly and their running mean over them.
         small: for a narrow column beside others.
+        unit: how the values are written beside the picture; plainly where it is None.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -111,7 +132,7 @@ def curve(lines: Mapping[str, Points], *, title: str, smooth: bool = False, smal
     with rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "axes.formatter.useoffset": False}):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, frameon=False)
         axes = figure.add_axes((44 / width, 22 / height, 1 - 54 / width, 1 - 32 / height))
-        _frame(axes, ticks=2 if small else 4)
+        _frame(axes, ticks=2 if small else 4, unit=unit or _tick)
         for index, points in enumerate(lines.values()):
             _line(axes, finite(points), colour=f"#0a0a{index % SERIES:02x}", smooth=smooth)
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -128,7 +149,7 @@ def _spoken(name: str, points: Points) -> str:
     return f"{name}: {points[0][1]:.4g} at step {points[0][0]:g}, {points[-1][1]:.4g} at step {points[-1][0]:g}"
 
 
-def _frame(axes: Axes, *, ticks: int) -> None:
+def _frame(axes: Axes, *, ticks: int, unit: Callable[[float], str]) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.patch.set_visible(False)
@@ -141,8 +162,15 @@ def _frame(axes: Axes, *, ticks: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(ticks + 1, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: unit(value)))
     axes.margins(x=0.01, y=0.08)
+
+
+def _unit(base: str) -> Callable[[float], str]:
+    known = metric_of(base)
+    if known.percent:
+        return lambda value: f"{100 * value:.3g}%"
+    return size if known.bytes else _steps if known.whole else _tick
 
 
 def _steps(value: float) -> str:

@@ -34,6 +34,8 @@ class Run:
     config: str
     metrics: Sequence[Json]
     timings: Sequence[Json]
+    skipped: Sequence[Json]
+    """Steps that nothing was learned from."""
     occasion: Json
     card: Json
     order: Sequence[str] = ()
@@ -95,6 +97,7 @@ def load(folder: Path, *, table: str = "", order: Sequence[str] = ()) -> Run:
         config=_text(folder / "config.toml"),
         metrics=list(_rows(folder / "metrics.jsonl")),
         timings=list(_rows(folder / "log" / "timings.jsonl")),
+        skipped=list(_rows(folder / "skipped.jsonl")),
         occasion=_object(folder / "log" / "occasion.json"),
         card=_object(folder / "card.json"),
         order=order,

@@ -16,6 +16,8 @@ class Metric:
     label: str
     better: str = ""
     percent: bool = False
+    whole: bool = False
+    bytes: bool = False
     unit: str = ""
 
 
@@ -27,8 +29,12 @@ METRICS = {
     "accuracy": Metric(label="Accuracy", better="higher", percent=True),
     "minimal_pairs": Metric(label="Minimal pairs", better="higher", percent=True),
     "margin": Metric(label="Reward margin", better="higher"),
-    "learning_rate": Metric(label="Learning rate"),
     "grad_norm": Metric(label="Gradient norm"),
+    "learning_rate": Metric(label="Learning rate"),
+    "tokens_per_second": Metric(label="Tokens per second", whole=True),
+    "mfu": Metric(label="Model FLOPs utilization", percent=True, unit="of the measured rate"),
+    "memory": Metric(label="Memory", bytes=True),
+    "steps_skipped": Metric(label="Steps left out"),
 }
 """A metric key is one of these, alone or with what it was measured on behind a slash: `bits_per_byte/docs`."""
 
@@ -86,9 +92,12 @@ def score(value: Any, key: str) -> str:
     """A metric's value as text."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if metric_of(key).percent:
+    known = metric_of(key)
+    if known.percent:
         return f"{100 * value:.1f}%"
-    if isinstance(value, int):
+    if known.bytes:
+        return size(value)
+    if isinstance(value, int) or known.whole:
         return count(value)
     text = f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.3g}"
     return text.replace("-", "\u2212")
