@@ -59,11 +59,10 @@ class Wandb:
             self._run = wandb.init(project=PROJECT, id=name, name=name, config=dict(config), resume="allow")
         except wandb.Error as error:
             raise UsageError(f"wandb: {error}", hint="`wandb login`, or WANDB_MODE=offline") from error
-        # Steps of our own: wandb's must never go back, and those of a run that goes on after a kill do.
-        self._run.define_metric("*", step_metric="step")
 
     def record(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log({"step": step, **values})
+        # The same step of a run that goes on after a kill is left out by the server: it has it.
+        self._run.log(dict(values), step=step)
 
     def finish(self) -> None:
         self._run.finish()

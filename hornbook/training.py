@@ -16,6 +16,7 @@ import torch
 from tokenizers import Tokenizer
 
 from hornbook.config import Count, Positive
+from hornbook.device import matmul_rate
 from hornbook.errors import EmptyInput, InputError, UsageError
 from hornbook.learn import checkpoint
 from hornbook.learn.batches import Batch
@@ -26,7 +27,9 @@ from hornbook.learn.optim import Optimizer, adamw, muon
 from hornbook.learn.rows import BadRow, sift
 from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.manifest import Input
+from hornbook.memory import resident
 from hornbook.model import lora
+from hornbook.model.cost import training_flops
 from hornbook.model.folder import copy_files, read_json
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import TOKENIZER_FILES, load_model, save_model
@@ -213,6 +216,7 @@ def fit(
     averaged = nullcontext if carry.average is None else carry.average.in_place
     if first == 0:
         run.record(0, **evaluate())
+    rate = matmul_rate(next(model.parameters()).device, autocast or torch.float32)
     every = max(1, -(-steps // evaluations))
     saved = time.monotonic()
     with run.progress(label, total=steps, unit="steps", start=first) as bar:
@@ -229,6 +233,7 @@ def fit(
             carry=carry,
         ):
             _record(run, done)
+            bar.note(_time(run, model, done, rate=rate))
             if done.step % every == 0 or done.step == steps:
                 with averaged():
                     run.record(done.step, **evaluate())
@@ -237,7 +242,6 @@ def fit(
                 folder = run.scratch / "checkpoints"
                 checkpoint.save(folder, step=done.step, model=model, optimizer=optimizer, carry=carry)
                 saved = time.monotonic()
-            bar.note(f"loss {done.loss:.3f}")
             bar.advance()
     if carry.average is not None:
         carry.average.settle()
@@ -278,7 +282,24 @@ def _record(run: Run, done: Step) -> None:
     )
     if done.skipped:
         run.skip(done.step, reason=done.skipped, documents=done.documents)
-    run.timing(done.step, seconds=done.seconds, tokens_per_second=done.tokens / done.seconds)
+
+
+def _time(run: Run, model: Transformer, done: Step, *, rate: float) -> str:
+    """Record how quick a step was beside the machine's `rate` of matrix products, and memory; the note for the bar.
+
+    A frozen weight has no gradient of its own: with an adapter a step is two thirds of the products.
+    """
+    flops = training_flops(model.architecture, length=done.length) * (2 / 3 if lora.adapted(model) else 1)
+    speed = done.tokens / done.seconds
+    device = next(model.parameters()).device
+    run.timing(done.step, seconds=done.seconds, tokens_per_second=speed, mfu=flops * speed / rate, **_memory(device))
+    return f"loss {done.loss:.3f}, {speed:,.0f} tokens/s, MFU {flops * speed / rate:.0%}"
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    """Bytes that the process has now, and the most that tensors took on a CUDA device."""
+    known = {"memory/process": resident()}
+    return known | ({"memory/device": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {})
 
 
 def _metrics(row: Mapping[str, Any]) -> dict[str, float]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from hornbook.model.transformer import Transformer
 
 Compile = Literal["auto"] | bool
 
 LEAST_FLOPS = {"cuda": 2e17}
-"""Training FLOPs from which compiling saves more than its start-up takes, by kind of device; where a kind is absent,
-it never did (docs/decisions.md)."""
+"""Training FLOPs in all from which a run is compiled, by kind of device; a kind that is absent has no known gain. That
+of CUDA is an estimate: a minute of start-up is a few hundredths of so long a run (docs/decisions.md)."""
 
 
 def pays(wanted: Compile, *, device: str, flops: float) -> bool:
@@ -26,12 +26,18 @@ def pays(wanted: Compile, *, device: str, flops: float) -> bool:
 
 
 def compile_layers(model: Transformer) -> None:
-    """Compile each layer, in place: all share one piece of code, so that start-up does not grow with depth."""
+    """Compile the layers for training, in place; all share one piece of code, so start-up does not grow with depth.
+
+    In evaluation mode they run as they are written: each of the many shapes there would be compiled anew.
+    """
     for layer in model.model.layers:
-        layer.compile()
+        _compile(layer)
 
 
-def uncompiled() -> AbstractContextManager[None]:
-    """Within it layers run as they are written: each of an evaluation's many shapes would be compiled anew."""
-    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
-    return stance
+def _compile(layer: nn.Module) -> None:
+    plain, compiled = layer.forward, torch.compile(layer.forward)
+
+    def forward(*given: Any) -> Any:
+        return (compiled if layer.training else plain)(*given)
+
+    layer.forward = forward

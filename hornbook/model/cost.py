@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 from hornbook.model.architecture import Architecture
@@ -25,6 +27,7 @@ def non_embedding_parameters(architecture: Architecture) -> int:
     return sum(shape.numel() for name, shape in named if not name.startswith(("model.embed_", "lm_head")))
 
 
+@cache
 def training_flops(architecture: Architecture, *, length: int) -> int:
     """Floating-point operations to train on one token of rows of `length`: three times those of the forward pass.
 

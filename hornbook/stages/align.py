@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hornbook.config import Count, Positive, Takes
+from hornbook.config import Count, Positive, Takes, Unhashed
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import preference_accuracy
 from hornbook.judge.score import log_likelihoods
@@ -23,8 +23,10 @@ from hornbook.learn.examples import Example, Examples, batched
 from hornbook.learn.loop import answer_log_probabilities, precision
 from hornbook.learn.losses import dpo
 from hornbook.learn.rows import read_preferences
+from hornbook.model.recompute import recompute_layers
 from hornbook.model.transformer import Transformer
 from hornbook.run import Run
+from hornbook.trackers import TrackerName
 from hornbook.training import Lora, Opened, Rows, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
@@ -68,9 +70,14 @@ class Align:
     """Where to compute."""
     precision: Precision = "auto"
     """Of matrix products; weights and optimizer are kept in fp32."""
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
+    track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
+    """Trackers to tell of it, besides TensorBoard."""
 
 
 def align(config: Align, run: Run) -> None:
+    run.track(config.track)
     device = choose_device(config.device)
     opened = open_model(run.input("base"), device=device)
     check_length(opened.model, config.length)
@@ -78,6 +85,8 @@ def align(config: Align, run: Run) -> None:
     autocast = choose_precision(config.precision, device)
     reference = _reference(config, run, opened.model, train, autocast)
     prepare(opened.model, config.lora, seed=config.seed)
+    if config.recompute:
+        recompute_layers(opened.model)
     batches = Examples(
         train, length=2 * config.length, groups_per_step=config.batch, rows=config.micro, seed=config.seed
     )

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from hornbook import mixing
-from hornbook.config import Bounds, Count, Fraction, NotNegative, Positive, Takes
+from hornbook.config import Bounds, Count, Fraction, NotNegative, Positive, Takes, Unhashed
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.errors import InputError, UsageError
 from hornbook.judge.score import bits_per_byte
@@ -23,12 +23,15 @@ from hornbook.learn.pretraining import Pretraining
 from hornbook.learn.sequences import Packing
 from hornbook.learn.sources import Source
 from hornbook.model.architecture import Architecture
-from hornbook.model.cost import parameters
+from hornbook.model.compilation import Compile, compile_layers, pays
+from hornbook.model.cost import parameters, training_flops
+from hornbook.model.recompute import recompute_layers
 from hornbook.model.transformer import Transformer
 from hornbook.model.vocabulary import extend
 from hornbook.run import Run
 from hornbook.text import bpe
 from hornbook.text.extension import new_pieces, respelt
+from hornbook.trackers import TrackerName
 from hornbook.training import Lora, OptimizerName, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
@@ -96,6 +99,12 @@ class Pretrain:
     """Where to compute."""
     precision: Precision = "auto"
     """Of matrix products; weights and optimizer are kept in fp32."""
+    compile: Compile = "auto"
+    """Compile the layers with torch.compile: never, always, or where the run is long enough to pay for its start-up."""
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
+    track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
+    """Trackers to tell of it, besides TensorBoard."""
 
     def __post_init__(self) -> None:
         if self.phases and (self.sources or self.late):
@@ -105,6 +114,7 @@ class Pretrain:
 
 
 def pretrain(config: Pretrain, run: Run) -> None:
+    run.track(config.track)
     tokens, replay = run.input("tokens"), run.input("replay") if config.replay else None
     folder = tokens.folder()
     tokenizer = bpe.load(folder)
@@ -133,6 +143,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
     )
     count = sum(p.numel() for p in model.parameters())
     run.say(f"{count:,} parameters, {steps} steps of {config.batch * config.length:,} tokens")
+    _transform(config, run, model, device, flops=training_flops(model.architecture, length=config.length) * wanted)
     fit(
         run,
         model,
@@ -155,6 +166,15 @@ def _phases(config: Pretrain, sources: Mapping[str, Source]) -> list[Phase]:
     where = str(config.tokens)
     phases = mixing.planned(sources, weights=config.sources, phases=config.phases, late=config.late, where=where)
     return mixing.with_replay(phases, sources, share=config.replay_share) if config.replay else phases
+
+
+def _transform(config: Pretrain, run: Run, model: Transformer, device: torch.device, *, flops: float) -> None:
+    """Make the layers recompute their activations, or compiled code, as the config and the run's length say."""
+    if config.recompute:
+        recompute_layers(model)
+    if pays(config.compile, device=device.type, flops=flops):
+        run.say("the layers are compiled in the first steps")
+        compile_layers(model)
 
 
 def _model(

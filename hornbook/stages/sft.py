@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hornbook.config import Count, Positive, Takes
+from hornbook.config import Count, Positive, Takes, Unhashed
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import answer_log_likelihood
 from hornbook.judge.score import log_likelihoods
@@ -16,7 +16,9 @@ from hornbook.learn.chat import encode_conversation
 from hornbook.learn.examples import Example, Examples
 from hornbook.learn.loop import next_token
 from hornbook.learn.rows import read_conversations
+from hornbook.model.recompute import recompute_layers
 from hornbook.run import Run
+from hornbook.trackers import TrackerName
 from hornbook.training import Lora, Opened, Rows, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
@@ -58,14 +60,21 @@ class Sft:
     """Where to compute."""
     precision: Precision = "auto"
     """Of matrix products; weights and optimizer are kept in fp32."""
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
+    track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
+    """Trackers to tell of it, besides TensorBoard."""
 
 
 def sft(config: Sft, run: Run) -> None:
+    run.track(config.track)
     device = choose_device(config.device)
     opened = open_model(run.input("base"), device=device)
     check_length(opened.model, config.length)
     train, valid = _examples(config, run, opened)
     prepare(opened.model, config.lora, seed=config.seed)
+    if config.recompute:
+        recompute_layers(opened.model)
     batches = Examples(
         [(example,) for example in train],
         length=config.length,
