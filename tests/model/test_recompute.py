@@ -3,18 +3,17 @@ from __future__ import annotations
 import torch
 
 from hornbook.learn.batches import Batch
+from hornbook.learn.examples import batched
 from hornbook.learn.loop import next_token
 from hornbook.model.recompute import recompute_layers
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
-from tests.learn.test_batches import examples
+from tests.learn.test_examples import examples
 
 torch.set_num_threads(1)
 
 
 def batch() -> Batch:
-    from hornbook.learn.batches import batched
-
     return batched(examples([5, 9, 3, 14]), length=14, rows=4)[0]
 
 
