@@ -16,9 +16,9 @@ from measure import Measured, Peer, Row, Stopwatch, main
 
 def extract(*, megabytes: float) -> Measured:
     """Our main text, title, language, licence, date, canonical address and meta."""
-    from hornbook.text.pages.extract import bomb, extract_html
+    from hornbook.text.pages.extract import extract_html
 
-    return _extracted(megabytes, lambda html: "" if bomb(html) else extract_html(html, main_content=True).text)
+    return _extracted(megabytes, lambda html: extract_html(html.encode(), main_content=True).text)
 
 
 def extract_trafilatura(*, megabytes: float) -> Measured:

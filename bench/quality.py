@@ -60,7 +60,7 @@ def _parts_of_pages(megabytes: float) -> tuple[list[str], list[str], list[str]]:
 
     whole, kept, left = [], [], []
     for page in pages(megabytes):
-        text, rest = (extract_html(page["html"], main_content=only).text for only in (True, False))
+        text, rest = (extract_html(page["html"].encode(), main_content=only).text for only in (True, False))
         if identify(rest)[0] == "en" and text:
             lines = set(map(str.strip, text.split("\n")))
             whole.append(rest)

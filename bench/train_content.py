@@ -21,10 +21,10 @@ import numpy as np
 from extract import scores
 from inputs import rows
 from measure import ROOT
-from resiliparse.parse.html import HTMLTree
 
 from hornbook.text.pages import content
-from hornbook.text.pages.blocks import Walked, walk
+from hornbook.text.pages.extract import walked
+from hornbook.text.pages.walk import Walked
 
 FOLDS, TREES, WORD = 6, 200, re.compile(r"\w+")
 SETS = {"aeb": 1.0, "readability": 0.5, "trafilatura": 0.25, "webmainbench_sample": 0.3}
@@ -42,22 +42,15 @@ def examples() -> list[dict[str, Any]]:
 
 
 def _example(name: str, row: dict[str, Any]) -> dict[str, Any]:
-    page = _walked(row["html"])
+    page = walked(row["html"].encode("utf-8", "replace"))
     x = np.zeros((len(page.blocks), len(content.NAMES)), np.float32)
     if len(x):
         content.describe(page.elements, page.blocks, x)
     texts = _texts(page)
-    gold = row.get("gold") or row.get("gold_markdown") or "\n".join(_texts(_walked(row.get("gold_html", ""))))
+    gold = row.get("gold") or row.get("gold_markdown") or "\n".join(_texts(walked(row.get("gold_html", "").encode())))
     y, w = _by_snippets(texts, row) if name == "trafilatura" else _by_gold(texts, gold)
     site = ".".join((urlsplit(row.get("url") or "").hostname or row["id"]).split(".")[-2:])
     return {"x": x, "y": y, "w": w * SETS[name], "site": site, "page": page, "gold": gold, "set": name}
-
-
-def _walked(html: str) -> Walked:
-    document = HTMLTree.parse(html).document
-    page = walk(document.html if document else "")
-    assert page, "no page of the data nests too deep"
-    return page
 
 
 def _texts(page: Walked) -> list[str]:
@@ -131,4 +124,4 @@ if __name__ == "__main__":
     else:
         told = '"""The trees of `content`, in the form that `content.planted` reads; by bench/train_content.py."""'
         trees = f'{told}\n\nTREES = """\n{lines(train(examples()))}\n"""\n'
-        (ROOT / "hornbook" / "text" / "content_trees.py").write_text(trees)
+        (ROOT / "hornbook" / "text" / "pages" / "content_trees.py").write_text(trees)

@@ -97,14 +97,14 @@ BADGE = re.compile(r"(?i)^[^<>]{0,200}>\s{0,20}<img [^<>]{0,200}(?:creativecommo
 TAGS = re.compile(r"<[^<>]{0,2000}>|\s+")
 
 
-def licence_of(*, links: Sequence[str], meta: Mapping[str, str], html: str) -> str:
+def licence_of(*, links: Sequence[str], meta: Mapping[str, str], html: bytes) -> str:
     """The licence of a page in its normal form, "" where it says nothing.
 
     Args:
         links: where the links with rel=license lead to; one to a page that is no licence known here counts only where
             there is no other.
         meta: the meta elements of the page, with lower-case names.
-        html: the page.
+        html: the page, in UTF-8.
     """
     described = next(filter(None, (normal(meta[name]) for name in META if name in meta)), "")
     for found in (map(normal, links[:MOST]), [described], map(normal, islice(_json_ld(html), MOST)), _stated(html)):
@@ -162,9 +162,9 @@ def _conditions(licence: str) -> tuple[bool, int, str]:
 OTHER_WORKS = ("ImageObject", "VideoObject", "AudioObject", "MediaObject", "SoftwareSourceCode", "Photograph")
 
 
-def _json_ld(html: str) -> Iterator[str]:
+def _json_ld(html: bytes) -> Iterator[str]:
     """The licences that JSON-LD gives for anything but images, sounds, films and code."""
-    for block in _json_ld_blocks(html) if '"license"' in html else ():
+    for block in _json_ld_blocks(html) if b'"license"' in html else ():
         try:
             things = orjson.loads(block)
         except orjson.JSONDecodeError:
@@ -174,11 +174,11 @@ def _json_ld(html: str) -> Iterator[str]:
             yield from _licence_of_thing(thing)
 
 
-def _json_ld_blocks(html: str) -> Iterator[str]:
+def _json_ld_blocks(html: bytes) -> Iterator[bytes]:
     at = 0
-    while (at := html.find("application/ld+json", at)) >= 0:
-        start = html.find(">", at) + 1
-        end = html.find("</script", start)
+    while (at := html.find(b"application/ld+json", at)) >= 0:
+        start = html.find(b">", at) + 1
+        end = html.find(b"</script", start)
         if not start or end < 0:
             return
         yield html[start:end]
@@ -198,14 +198,12 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _reserved(html: str) -> str:
-    end = html[-max(len(html) // 3, 4000) :]
-    return RESERVED if _rights().search(end.encode("utf-8", "replace")) else ""
+def _reserved(html: bytes) -> str:
+    return RESERVED if _rights().search(html[-max(len(html) // 3, 4000) :]) else ""
 
 
-def _stated(html: str) -> Iterator[str]:
+def _stated(data: bytes) -> Iterator[str]:
     """The licences that the body of a page states for the page."""
-    data = html.encode("utf-8", "replace")
     if not _hints().search(data):
         return
     body = max(0, data.find(b"<body"))

@@ -84,7 +84,7 @@ def _ld(thing: str) -> str:
     ],
 )
 def test_what_a_page_says_of_itself(html: str, licence: str) -> None:
-    assert licence_of(links=[], meta={}, html=html) == licence
+    assert licence_of(links=[], meta={}, html=html.encode()) == licence
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_what_a_page_says_of_itself(html: str, licence: str) -> None:
     ],
 )
 def test_links_come_before_meta_and_meta_before_the_text(links: list[str], meta: dict[str, str], licence: str) -> None:
-    assert licence_of(links=links, meta=meta, html=TEXT + FOOTER) == licence
+    assert licence_of(links=links, meta=meta, html=(TEXT + FOOTER).encode()) == licence
 
 
 def test_an_unknown_licence_is_a_custom_one() -> None:
-    assert licence_of(links=["/terms"], meta={}, html=TEXT) == "custom"
+    assert licence_of(links=["/terms"], meta={}, html=TEXT.encode()) == "custom"
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ PIECES = st.sampled_from([FOOTER, PHOTO, "cc by-", "creative commons attribution
 
 @given(st.one_of(st.text(), st.lists(PIECES, max_size=20).map("".join)))
 def test_any_page_is_read(html: str) -> None:
-    assert isinstance(licence_of(links=[], meta={}, html=html), str)
+    assert isinstance(licence_of(links=[], meta={}, html=html.encode()), str)
     assert isinstance(normal(html), str)

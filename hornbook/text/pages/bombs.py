@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from hornbook.text.pages.blocks import (
-    after_comment,
-    find,
-)
+from hornbook.text.kernel import kernel
+from hornbook.text.pages.markup import find
 from hornbook.text.pages.vocabulary import (
+    DEEPEST,
     FORMAT_BITS,
     FORMAT_KEYS,
     FORMAT_VALUES,
-    NESTS,
     RAWS,
     TAG_BITS,
     TAG_KEYS,
@@ -22,8 +19,20 @@ from hornbook.text.pages.vocabulary import (
     Code,
 )
 
+MOST_ATTRIBUTES = 1000
+TOO_DEEP = f"html_depth: more than {DEEPEST:,} elements within each other"
+TOO_MANY = f"html_attributes: more than {MOST_ATTRIBUTES:,} in one element"
 
-@njit(cache=True, nogil=True)
+
+def bomb(html: bytes) -> str | None:
+    """Why a page would take a parser more time than pages do, if it would."""
+    most, level = attributes_and_level(np.frombuffer(html, np.uint8))
+    if most > MOST_ATTRIBUTES:
+        return TOO_MANY
+    return TOO_DEEP if level > DEEPEST else None
+
+
+@kernel
 def attributes_and_level(html: Bytes) -> tuple[int, int]:
     """The most attributes in one tag of raw HTML, and how many formatting elements at most are open at once.
 
@@ -36,7 +45,7 @@ def attributes_and_level(html: Bytes) -> tuple[int, int]:
             at += 1
             continue
         if html[at + 1] == 33 and html[at + 2] == 45:
-            at = after_comment(html, at + 2)
+            at = _after_comment(html, at + 2)
             continue
         closing = html[at + 1] == 47
         code, end = _lower_name(html, at + 1 + closing)
@@ -49,12 +58,20 @@ def attributes_and_level(html: Bytes) -> tuple[int, int]:
         words, at = _words(html, end)
         most = max(most, words)
         tag = find(TAG_KEYS, TAG_VALUES, TAG_BITS, code)
-        if not closing and tag > 0 and RAWS[tag] and not NESTS[tag]:
+        if not closing and tag > 0 and RAWS[tag]:
             at = _after_raw_text(html, at, code)
     return most, deepest
 
 
-@njit(cache=True, nogil=True)
+@kernel
+def _after_comment(html: Bytes, at: int) -> int:
+    n = len(html)
+    while at < n - 2 and not (html[at] == 45 and html[at + 1] == 45 and html[at + 2] == 62):
+        at += 1
+    return at + 3
+
+
+@kernel
 def _closing(html: Bytes, at: int, quote: int) -> int:
     """Where a quoted value ends."""
     while at < len(html) and html[at] != quote:
@@ -62,7 +79,7 @@ def _closing(html: Bytes, at: int, quote: int) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _words(html: Bytes, at: int) -> tuple[int, int]:
     """How many attributes a tag has, and where it ends."""
     words, last, space = 0, np.uint8(0), True
@@ -81,7 +98,7 @@ def _words(html: Bytes, at: int) -> tuple[int, int]:
     return words, at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _after_raw_text(html: Bytes, at: int, code: Code) -> int:
     """Behind the text of a script or the like; where it never ends, behind its start, as if it were none."""
     for place in range(at, len(html) - 2):
@@ -90,7 +107,7 @@ def _after_raw_text(html: Bytes, at: int, code: Code) -> int:
     return at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _lower_name(html: Bytes, at: int) -> tuple[Code, int]:
     code, taken = np.uint64(0), 0
     while at < len(html):

@@ -24,18 +24,31 @@ XML = re2.compile(rb"^\s*<\?xml[^>]*?\sencoding\s*=\s*[\"']([^\"'>]+)[\"']")
 
 def decode(body: bytes, content_type: str = "") -> str:
     """The text of a page; `content_type` is its HTTP header."""
+    return in_utf8(body, content_type).decode("utf-8", "replace")
+
+
+def in_utf8(body: bytes, content_type: str = "") -> bytes:
+    """A page in UTF-8; `content_type` is its HTTP header."""
     for mark, encoding in MARKS:
         if body.startswith(mark):
-            return bytes_to_str(body[len(mark) :], encoding, errors="replace")
+            return _converted(body[len(mark) :], encoding)
     # ISO-2022-JP is written in ASCII bytes; UTF-16 without a mark has a NUL in most characters.
     plain = b"\x1b" not in body and b"\0" not in body[:SEARCHED]
-    if plain:
-        try:
-            return body.decode("utf-8")
-        except UnicodeDecodeError:
-            pass
-    encoding = declared(body, content_type) or detect_encoding(body, from_html_meta=False) or "utf-8"
-    return bytes_to_str(body, encoding, errors="replace")
+    if plain and _is_utf8(body):
+        return body
+    return _converted(body, declared(body, content_type) or detect_encoding(body, from_html_meta=False) or "utf-8")
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        return body.isascii() or bool(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
+def _converted(body: bytes, encoding: str) -> bytes:
+    text: str = bytes_to_str(body, encoding, errors="replace")
+    return text.encode("utf-8", "replace")
 
 
 def declared(body: bytes, content_type: str = "") -> str | None:

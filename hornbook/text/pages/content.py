@@ -12,11 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hornbook.text.pages.blocks import (
-    Walked,
-    mass,
-)
 from hornbook.text.pages.content_trees import TREES
+from hornbook.text.pages.masses import mass
 from hornbook.text.pages.vocabulary import (
     ABOVE,
     CUES,
@@ -31,6 +28,7 @@ from hornbook.text.pages.vocabulary import (
     Record,
     Records,
 )
+from hornbook.text.pages.walk import Walked
 
 KINDS = (
     "p",

@@ -6,11 +6,9 @@ import re
 from dataclasses import dataclass, field
 from html import unescape
 
-ATTRIBUTE = re.compile(r' ([^\s=]+)="([^"]*)"')
+ATTRIBUTE = re.compile(r"""[\s"'/]([^\s=>"'/]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""")
 DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d(?:[T ][\d:.]+(?:Z|[+-]\d\d:?\d\d)?)?")
-JSON_DATE = re.compile(r'"datePublished"\s{0,9}:\s{0,9}"([^"<]{8,40})"')
-PLAIN = ("<a ", "<link ")
-RELATIONS = re.compile(r"(?i)canonical|license")
+JSON_DATE = re.compile(rb'"datePublished"\s{0,9}:\s{0,9}"([^"<]{8,40})"')
 DATES = (
     "article:published_time",
     "datepublished",
@@ -33,6 +31,7 @@ DATES = (
 class Described:
     """`meta` has lower-case names; a name said twice has both contents."""
 
+    title: str = ""
     language: str = ""
     license: str = ""
     canonical: str = ""
@@ -40,23 +39,30 @@ class Described:
     meta: dict[str, str] = field(default_factory=dict)
 
 
-def described(tags: list[str], serialized: str) -> Described:
-    """Read the tags html, meta, time and those with `rel`, as a parser has written them."""
+def described(tags: list[str], html: bytes) -> Described:
+    """Read the tags in which a page speaks of itself, a title with its text, as `walk` found them in its HTML."""
     found, dates = Described(), dict[str, list[str]]()
     for tag in tags:
-        if tag.startswith(PLAIN) and not RELATIONS.search(tag):
+        name = tag[1:6].lower()
+        if name == "title":
+            found.title = found.title or " ".join(unescape(tag.partition(">")[2]).split())
             continue
-        said = {name: unescape(value) for name, value in ATTRIBUTE.findall(tag)}
-        if tag.startswith("<meta "):
+        said = _attributes(tag)
+        if name.startswith("meta"):
             _read_meta(said, found.meta, dates)
-        elif tag.startswith("<html"):
+        elif name.startswith("html"):
             found.language = found.language or said.get("lang", "").strip().lower()
-        elif tag.startswith("<time "):
+        elif name.startswith("time"):
             dates.setdefault(said.get("itemprop", "").lower() or "time", []).append(said.get("datetime", ""))
         else:
             _read_link(said, found)
-    found.date = _published(dates, serialized)
+    found.date = _published(dates, html)
     return found
+
+
+def _attributes(tag: str) -> dict[str, str]:
+    """The attributes of a tag by lower-case names; of one that is there twice, the first."""
+    return {name.lower(): unescape(a or b or c) for name, a, b, c in reversed(ATTRIBUTE.findall(tag))}
 
 
 def _read_meta(said: dict[str, str], meta: dict[str, str], dates: dict[str, list[str]]) -> None:
@@ -77,15 +83,15 @@ def _read_link(said: dict[str, str], found: Described) -> None:
         found.canonical = found.canonical or href
 
 
-def _published(dates: dict[str, list[str]], serialized: str) -> str:
+def _published(dates: dict[str, list[str]], html: bytes) -> str:
     """The first of the dates that looks like one, the surest first."""
-    said = [*dates.get(DATES[0], ()), *dates.get(DATES[1], ()), *_in_json(serialized)]
+    said = [*dates.get(DATES[0], ()), *dates.get(DATES[1], ()), *_in_json(html)]
     said += [date for name in (*DATES[2:], "time") for date in dates.get(name, ())]
     return next((day[0] for date in said if (day := DATE.match(date.strip()))), "")
 
 
-def _in_json(serialized: str) -> list[str]:
+def _in_json(html: bytes) -> list[str]:
     """What JSON-LD gives as the page's date; plain text search, since much of it on the web is no valid JSON."""
-    at = serialized.find('"datePublished"')
-    found = JSON_DATE.match(serialized, at) if at >= 0 else None
-    return [found[1]] if found else []
+    at = html.find(b'"datePublished"')
+    found = JSON_DATE.match(html, at) if at >= 0 else None
+    return [found[1].decode("utf-8", "replace")] if found else []

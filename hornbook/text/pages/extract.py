@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
-import numpy as np
 from resiliparse.parse.html import HTMLTree
 
 from hornbook.text.archives.warc import Page
@@ -16,21 +15,14 @@ from hornbook.text.consent import opt_out
 from hornbook.text.document import Document, document_id
 from hornbook.text.files import stem
 from hornbook.text.licences import licence_of
-from hornbook.text.pages.blocks import walk
-from hornbook.text.pages.bombs import attributes_and_level
-from hornbook.text.pages.charset import decode
+from hornbook.text.pages.bombs import bomb
+from hornbook.text.pages.charset import in_utf8
 from hornbook.text.pages.content import main_text, whole_text
 from hornbook.text.pages.described import described
-from hornbook.text.pages.vocabulary import DEEPEST
+from hornbook.text.pages.walk import Costly, Unsure, Walked, walk
 
-MOST_ATTRIBUTES = 1000
-DEEP = f"html_depth: more than {DEEPEST:,} elements within each other"
 HTML = ("text/html", "application/xhtml+xml")
 TEXT = ("text/plain", "text/markdown")
-
-
-class TooDeep(ValueError):
-    """Elements within elements beyond DEEPEST."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +58,20 @@ def page_document(
         return document, f"http_status: {page.status}"
     if kind and kind not in HTML + TEXT:
         return document, f"content_type: {kind[:80]}"
-    html = _decode(page)
+    html = _in_utf8(page)
     if page.kind == "conversion" or kind in TEXT:
-        document.text = tidy(html)
+        document.text = tidy(html.decode("utf-8", "replace"))
         return document, opt_out(page.headers, {}, tdm_file=tdm_file) if honour else None
-    if reason := bomb(html):
-        return document, reason
     try:
         found = extract_html(html, main_content=main_content, skip=skip)
-    except TooDeep:
-        return document, DEEP
+    except Costly as costly:
+        return document, str(costly)
     document.text = found.text
     document.metadata |= {key: value for key, value in _metadata(found, html).items() if value}
     return document, opt_out(page.headers, found.meta, tdm_file=tdm_file) if honour else None
 
 
-def _metadata(found: Extract, html: str) -> dict[str, str]:
+def _metadata(found: Extract, html: bytes) -> dict[str, str]:
     return {
         "title": found.title,
         "declared_language": found.language,
@@ -91,32 +81,44 @@ def _metadata(found: Extract, html: str) -> dict[str, str]:
     }
 
 
-def _decode(page: Page) -> str:
-    if page.kind == "conversion":
-        return page.body.decode("utf-8", errors="replace")
-    return decode(page.body, page.headers.get("content-type", ""))
+def _in_utf8(page: Page) -> bytes:
+    return page.body if page.kind == "conversion" else in_utf8(page.body, page.headers.get("content-type", ""))
 
 
-def extract_html(html: str, *, main_content: bool, skip: tuple[str, ...] = ()) -> Extract:
+def extract_html(html: bytes, *, main_content: bool, skip: tuple[str, ...] = ()) -> Extract:
     """Take a page's text and what it says of itself out of its HTML.
 
     Args:
+        html: in UTF-8.
         skip: CSS selectors of elements to leave out.
 
     Raises:
-        TooDeep: Elements nest deeper than `DEEPEST`.
+        Costly: it would take more time than pages do.
     """
-    tree = HTMLTree.parse(html)
+    page = walked(html, skip)
+    said = described(page.said, html)
+    text = main_text(page) if main_content else whole_text(page)
+    return Extract(_tidied(text), said.title, said.language, said.license, said.date, said.canonical, said.meta)
+
+
+def walked(html: bytes, skip: tuple[str, ...] = ()) -> Walked:
+    """A page's blocks and elements; a parser makes its tree where its tags do not tell it, or elements are left out.
+
+    Raises:
+        Costly: it would take more time than pages do.
+    """
+    if not skip:
+        try:
+            return walk(html, made=False)
+        except Unsure:
+            pass
+    if reason := bomb(html):
+        raise Costly(reason)
+    tree = HTMLTree.parse(html.decode("utf-8", "replace"))
     if skip and tree.document:
         for element in tree.document.query_selector_all(", ".join(skip))[:]:
             element.decompose()
-    serialized = tree.document.html if tree.document else ""
-    if not (page := walk(serialized)):
-        raise TooDeep
-    said = described(page.said, serialized)
-    text = main_text(page) if main_content else whole_text(page)
-    title = " ".join((tree.title or "").split())
-    return Extract(_tidied(text), title, said.language, said.license, said.date, said.canonical, said.meta)
+    return walk(tree.document.html.encode("utf-8", "replace") if tree.document else b"", made=True)
 
 
 def _attributes(tree: HTMLTree, selector: str, name: str) -> list[str]:
@@ -140,14 +142,6 @@ def tidy(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", text).strip("\n")
 
 
-def bomb(html: str) -> str | None:
-    """Why a page would take more time to parse than pages do, if it would."""
-    most, level = attributes_and_level(np.frombuffer(html.encode("utf-8", "replace"), np.uint8))
-    if most > MOST_ATTRIBUTES:
-        return f"html_attributes: more than {MOST_ATTRIBUTES:,} in one element"
-    return DEEP if level > DEEPEST else None
-
-
 def source_of(url: str, name: str, sources: Mapping[str, str]) -> str:
     """The source of a document: the first whose glob matches its URL or file, else its host, else its file."""
     for source, pattern in sources.items():
@@ -169,10 +163,10 @@ def links(page: Page) -> list[str]:
         return _absolute(page.url, [page.headers.get("location", "")])
     if page.headers.get("content-type", "").partition(";")[0].strip().lower() not in HTML:
         return []
-    html = _decode(page)
+    html = _in_utf8(page)
     if bomb(html):
         return []
-    tree = HTMLTree.parse(html)
+    tree = HTMLTree.parse(html.decode("utf-8", "replace"))
     robots = zip(*(_attributes(tree, "meta[name][content]", key) for key in ("name", "content")), strict=True)
     if any(name.lower() == "robots" and "nofollow" in content.lower() for name, content in robots):
         return []

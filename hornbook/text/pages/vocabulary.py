@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import from_dtype
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Places = NDArray[np.int32]
 Codes = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 Records = Any
 """A structured array, whose fields only numba's types know."""
 Record = Any
@@ -24,11 +24,13 @@ Code = Any
 DEEPEST = 512
 """Elements within elements: browsers stop at 512."""
 
-VOID = "area base br col embed hr img input link meta param source track wbr"
+VOID = "area base basefont bgsound br col embed frame hr image img input keygen link meta param source track wbr"
 RAW = "script style iframe noembed noframes xmp plaintext title textarea"
 """Elements that hold no others."""
-LEFT_OUT = "template svg math object audio video canvas"
-"""Elements without text of the page, which may hold others of their kind."""
+APART = "template svg math"
+"""Elements whose markup is none of the page's, and which may hold others of their kind."""
+MUTE = "object audio video canvas"
+"""Elements whose text is shown only where they cannot be."""
 PARAGRAPHS = (
     "p h1 h2 h3 h4 h5 h6 blockquote pre ul ol dl table figure section article aside nav main header footer form "
     "fieldset details address hr body"
@@ -41,7 +43,10 @@ CELLS = "td th"
 INLINE = "a span b i em strong font small time"
 FORMATTING = "a b big code em font i nobr s small strike strong tt u"
 """What a parser opens again in the next block where it was left open."""
-TAGS = f"{VOID} {RAW} {LEFT_OUT} {PARAGRAPHS} {LINES} {CELLS} {INLINE}".split()
+REST = "applet big code colgroup dialog dir frameset listing marquee menu nobr noscript optgroup rb rp rt rtc ruby s "
+REST += "search strike tt u"
+"""Others that a parser treats in a way of their own."""
+TAGS = f"{VOID} {RAW} {APART} {MUTE} {PARAGRAPHS} {LINES} {CELLS} {INLINE} {REST}".split()
 
 LEAST_MASS = 250
 """With less running text than this outside of asides and comments, they are the page."""
@@ -117,8 +122,8 @@ CUES = (
 """Words with which short texts begin that stand around the main text, by group; in the form of HINTS."""
 CUE_LENGTH = 90
 """Bytes of a block in which cues are looked for."""
-HIDDEN, RELATION = 1 << 60, 1 << 61
-"""The bits of an element that is not shown, and of one with an attribute `rel`."""
+HIDDEN, SPEAKS = 1 << 60, 1 << 61
+"""The bits of an element that is not shown, and of a tag in which the page speaks of itself."""
 
 ELEMENT = np.dtype(
     [
@@ -161,13 +166,7 @@ BLOCK = np.dtype(
     ],
     align=True,
 )
-STATE: Any = from_dtype(np.dtype(
-    [(name, "i4") for name in ("depth", "block", "gap", "low", "links", "bold", "pre", "elements", "written", "said")],
-    align=True,
-))
-
-
-def _packed(name: str) -> int:
+def packed(name: str) -> int:
     """A name's first eight bytes as one number, the last byte lowest."""
     return int.from_bytes(name.encode()[:8], "big")
 
@@ -191,16 +190,16 @@ def _slot(code: int, bits: int) -> int:
 
 TAG_BITS, HINT_BITS = 9, 10
 TAG_ID = {name: at for at, name in reversed(list(enumerate(TAGS, 1)))}
-TAG_KEYS, TAG_VALUES = _table({_packed(name): at for name, at in TAG_ID.items()}, TAG_BITS)
+TAG_KEYS, TAG_VALUES = _table({packed(name): at for name, at in TAG_ID.items()}, TAG_BITS)
 FORMAT_BITS = 6
-FORMAT_KEYS, FORMAT_VALUES = _table({_packed(name): 1 for name in FORMATTING.split()}, FORMAT_BITS)
+FORMAT_KEYS, FORMAT_VALUES = _table({packed(name): 1 for name in FORMATTING.split()}, FORMAT_BITS)
 EXACT = 1 << 20
 
 
 def _words_table(groups: tuple[str, ...]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Words, or with `=` whole words, and the group of each."""
     coded = {
-        _packed(word.removeprefix("=")): group + (EXACT if word.startswith("=") else 0)
+        packed(word.removeprefix("=")): group + (EXACT if word.startswith("=") else 0)
         for group, words in enumerate(groups)
         for word in words.split()
     }
@@ -212,17 +211,20 @@ CUE_KEYS, CUE_VALUES = _words_table(CUES)
 GAPS = np.zeros(len(TAGS) + 1, np.int32)
 for _listed, _gap in ((PARAGRAPHS, BLANK), (LINES, LINE), (CELLS, TAB)):
     GAPS[[TAG_ID[name] for name in _listed.split()]] = _gap
-VOIDS = np.zeros(len(TAGS) + 1, np.bool_)
-VOIDS[[TAG_ID[name] for name in VOID.split()]] = True
-RAWS = np.zeros(len(TAGS) + 1, np.bool_)
-RAWS[[TAG_ID[name] for name in f"{RAW} {LEFT_OUT}".split()]] = True
-NESTS = np.zeros(len(TAGS) + 1, np.bool_)
-NESTS[[TAG_ID[name] for name in LEFT_OUT.split()]] = True
-SAYS = np.zeros(len(TAGS) + 1, np.bool_)
-SAYS[[TAG_ID[name] for name in ["html", "meta", "time"]]] = True
-TAG_A, TAG_BR, TAG_PRE, TAG_B, TAG_STRONG = (TAG_ID[name] for name in ["a", "br", "pre", "b", "strong"])
+
+
+def flags(names: str) -> NDArray[np.bool_]:
+    """For each tag's number, whether it is one of these."""
+    found = np.zeros(len(TAGS) + 1, np.bool_)
+    found[[TAG_ID[name] for name in names.split()]] = True
+    return found
+
+
+VOIDS, RAWS, APARTS, MUTES = flags(VOID), flags(RAW), flags(APART), flags(MUTE)
+SAYS = flags("html meta time")
+TAG_A, TAG_BR, TAG_PRE, TAG_P, TAG_B, TAG_STRONG = (TAG_ID[name] for name in ["a", "br", "pre", "p", "b", "strong"])
 TAG_HTML, TAG_BODY, TAG_ARTICLE, TAG_MAIN = (TAG_ID[name] for name in ["html", "body", "article", "main"])
-TAG_ASIDE, TAG_NAV = TAG_ID["aside"], TAG_ID["nav"]
+TAG_ASIDE, TAG_NAV, TAG_META, TAG_TITLE = (TAG_ID[name] for name in ["aside", "nav", "meta", "title"])
 ABOVE = [
     "article", "main", "nav", "aside", "footer", "header", "figure", "form", "table", "ul", "ol", "section",
     "blockquote", "li", "pre", "select", "button", "details", "dl", "figcaption", "p", "td", "div", "span",

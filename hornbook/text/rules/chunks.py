@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hornbook.text.kernel import inlined, kernel, signed
 from hornbook.text.rules import characters, exceptions
 from hornbook.text.rules.characters import LETTER, MARK, SPACE, STOP, SYMBOL, TERMINAL, Kinds
 from hornbook.text.rules.characters import UNSPACED as UNSPACED_LETTER
 from hornbook.text.rules.exceptions import Cuts, Hashes
-from hornbook.text.rules.kernel import inlined, kernel, signed
 from hornbook.text.rules.words import BASIS, DOT, ELLIPSIS, PRIME, Codes, Ends, divide, hash_codes, mixed
 
 Bytes = NDArray[np.uint8]

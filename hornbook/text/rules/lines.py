@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hornbook.text.kernel import inlined, kernel
 from hornbook.text.rules.chunks import AFTER_SPACE, ENDS_TERMINAL, Bytes, Integers, Room, decoded
 from hornbook.text.rules.exceptions import Hashes
-from hornbook.text.rules.kernel import inlined, kernel
 from hornbook.text.rules.repetition import Names, forget, intern, slots_for
 from hornbook.text.rules.words import BASIS, PRIME, mixed
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hornbook.text.kernel import inlined, kernel, signed
 from hornbook.text.rules.chunks import Integers
 from hornbook.text.rules.exceptions import Hashes
-from hornbook.text.rules.kernel import inlined, kernel, signed
 from hornbook.text.rules.words import mixed
 
 Numbers = NDArray[np.int32]

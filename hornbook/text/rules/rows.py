@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hornbook.text.kernel import inlined, kernel, signed
 from hornbook.text.rules.characters import BREAK, DECIMAL, SPACE, TERMINAL, Kinds
 from hornbook.text.rules.chunks import (
     AFTER_SPACE,
@@ -35,7 +36,6 @@ from hornbook.text.rules.chunks import (
     read_chunk,
 )
 from hornbook.text.rules.chunks import WORDS as CHUNK_WORDS
-from hornbook.text.rules.kernel import inlined, kernel, signed
 from hornbook.text.rules.repetition import Names, forget, intern, slots_for
 from hornbook.text.rules.words import BASIS, PRIME, Codes, hash_codes, mixed
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hornbook.text.kernel import kernel
 from hornbook.text.rules import chunks, rows
 from hornbook.text.rules.chunks import Bytes, Integers, Tables
 from hornbook.text.rules.counts import AT, Statistics
 from hornbook.text.rules.exceptions import Hashes, listed
-from hornbook.text.rules.kernel import kernel
 from hornbook.text.rules.lines import count_lines, count_paragraphs
 from hornbook.text.rules.repetition import Names, count_repetition, new_names
 from hornbook.text.rules.rows import count_rows

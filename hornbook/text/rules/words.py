@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hornbook.text.kernel import inlined, kernel, signed
 from hornbook.text.rules.characters import (
     ALPHA,
     BEFORE_STOP,
@@ -25,7 +26,6 @@ from hornbook.text.rules.characters import (
     Kinds,
 )
 from hornbook.text.rules.exceptions import LONGEST, Cuts, Hashes
-from hornbook.text.rules.kernel import inlined, kernel, signed
 
 Codes = NDArray[np.int32]
 Ends = NDArray[np.int32]

@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
 from hornbook.text.pages import content
-from hornbook.text.pages.blocks import Walked, walk
 from hornbook.text.pages.content_trees import TREES
-from hornbook.text.pages.extract import extract_html
-from hornbook.text.pages.vocabulary import DEEPEST
+from hornbook.text.pages.extract import extract_html, walked
 
 DATA = Path(os.environ.get("HORNBOOK_DATA") or Path(__file__).parents[4] / "shared" / "data") / "extraction"
 STORY = [
@@ -50,7 +48,7 @@ def article(inner: str = "", after: str = "") -> str:
 
 
 def text_of(html: str, main_content: bool = True) -> str:
-    return extract_html(html, main_content=main_content).text
+    return extract_html(html.encode("utf-8", "replace"), main_content=main_content).text
 
 
 COMMENTS = "<ul>" + "".join(f"<li class=comment><p>I was there too. {text}</p></li>" for text in STORY[:2]) + "</ul>"
@@ -143,21 +141,8 @@ def test_text_is_made_of_the_words_of_the_page(html: str) -> None:
         assert text == text.strip("\n")
 
 
-def walked(html: str) -> Walked:
-    tree = HTMLTree.parse(html)
-    assert tree.document
-    page = walk(tree.document.html)
-    assert page
-    return page
-
-
-def test_a_walk_ends_where_elements_nest_too_deep() -> None:
-    assert walk("<div>" * (DEEPEST - 3) + "</div>" * (DEEPEST - 3))
-    assert walk("<div>" * DEEPEST + "</div>" * DEEPEST) is None
-
-
 def test_every_number_of_a_block_has_a_name() -> None:
-    page = walked(article())
+    page = walked(article().encode())
     described = np.empty((len(page.blocks), len(content.NAMES)), np.float32)
     assert content.describe(page.elements, page.blocks, described) == len(content.NAMES) == len(set(content.NAMES))
 
@@ -173,7 +158,7 @@ def vote(words: Any, numbers: dict[str, float]) -> float:
 
 
 def test_votes_are_those_of_the_trees() -> None:
-    page = walked(article(TABLE, COMMENTS))
+    page = walked(article(TABLE, COMMENTS).encode())
     described = np.empty((len(page.blocks), len(content.NAMES)), np.float32)
     content.describe(page.elements, page.blocks, described)
     for row, odds in zip(described.tolist(), content.votes(page.elements, page.blocks), strict=True):

@@ -18,7 +18,7 @@ from hornbook.text.pages.extract import extract_html
     ],
 )
 def test_when_a_page_was_published(head: str, date: str) -> None:
-    assert extract_html(head, main_content=True).date == date
+    assert extract_html(head.encode(), main_content=True).date == date
 
 
 def test_what_a_page_says_of_itself() -> None:
@@ -26,6 +26,6 @@ def test_what_a_page_says_of_itself() -> None:
         "<html lang=' DE-at'><meta name=A content='x &amp; &quot;y\'><meta name=a content=z>"
         "<link rel='Canonical' href='https://x.org/a?b=1&amp;c=2'><p>text <a rel='license noopener' href=/by>by</a>"
     )
-    found = extract_html(html, main_content=True)
+    found = extract_html(html.encode(), main_content=True)
     assert (found.language, found.license, found.canonical) == ("de-at", "/by", "https://x.org/a?b=1&c=2")
     assert found.meta == {"a": 'x & "y, z'}
