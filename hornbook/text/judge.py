@@ -207,7 +207,8 @@ def warm(plan: Plan, ways: Sequence[Way]) -> None:
     numba keeps what it compiled beside the package or in the user's cache: this takes its time once a machine.
     """
     text = "The mill stands by the river.\nIt has been there for a long time, and nobody knows why.\n" * 2
-    body = f"<html><body><p>{text}</p></body></html>".encode()
+    # Text between the parts of a table: so a parser is asked too.
+    body = f"<html><body><p>{text}</p><table>{text}<tr></table></body></html>".encode()
     page = Page("http://localhost/", "", "", 200, {"content-type": "text/html"}, body, "response")
     judged = Judge(plan).entries([("", page), ("", Document("", text, ""))])
     rows = pa.table({name: [""] * 2 for name in ("id", "url")})
