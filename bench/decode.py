@@ -21,8 +21,8 @@ def model(depth: int) -> Transformer:
     """Of the family Llama, which every peer reads: 30 million parameters at depth 8."""
     from dataclasses import replace
 
+    from hornbook.model.dial import shape
     from hornbook.model.transformer import Transformer
-    from hornbook.stages.pretrain import shape
 
     llama = replace(shape(depth, vocabulary=VOCABULARY, length=LENGTH), qk_norm=False)
     return Transformer(llama).initialize(0).eval()

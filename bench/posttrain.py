@@ -28,9 +28,9 @@ def model_folder(*, folder: Path, depth: int, vocabulary: int, rows: int) -> Non
     from dataclasses import replace
 
     from hornbook.learn.chat import TEMPLATE
+    from hornbook.model.dial import shape
     from hornbook.model.transformer import Transformer
     from hornbook.model.weights import save_model
-    from hornbook.stages.pretrain import shape
     from hornbook.text import bpe
 
     words = fresh(folder / "tokenizer")

@@ -22,6 +22,7 @@ from hornbook.learn import checkpoint
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import NOTHING, Carry
 from hornbook.learn.chat import SPECIAL, TEMPLATE
+from hornbook.learn.hyperparameters import rates
 from hornbook.learn.loop import Loss, Step, train
 from hornbook.learn.optim import Optimizer, adamw, muon
 from hornbook.learn.rows import BadRow, sift
@@ -174,8 +175,6 @@ def prepare(model: Transformer, options: Lora | None, *, seed: int) -> None:
 
 
 OptimizerName = Literal["muon", "adamw"]
-MUON_RATIO = 20 / 3
-"""Muon's rate for the matrices, for a rate of 1 for everything else."""
 
 
 def make_optimizer(model: Transformer, kind: OptimizerName, *, learning_rate: float, decay: float = 0.0) -> Optimizer:
@@ -188,7 +187,7 @@ def make_optimizer(model: Transformer, kind: OptimizerName, *, learning_rate: fl
         return adamw(model, learning_rate=learning_rate, decay=decay)
     if lora.adapted(model):
         raise UsageError("Muon does not suit low-rank adapters", hint='optimizer = "adamw"')
-    return muon(model, learning_rate=learning_rate, matrix_learning_rate=MUON_RATIO * learning_rate, decay=decay)
+    return muon(model, rates=rates(learning_rate), decay=decay)
 
 
 def fit(

@@ -46,3 +46,10 @@ def test_a_peer_that_is_not_there_is_named_and_the_others_are_measured(tmp_path:
     assert result["peer"] is None
     assert result["ratio"] is None
     assert min(result["ours"], result["ratio_resiliparse"]) > 0
+
+
+def test_what_is_learned_in_so_many_seconds(tmp_path: Path) -> None:
+    result = bench("learning", "time-to-loss", {"depth": 1, "seconds": 0.3, "theirs": 0.3}, data=tmp_path)
+    assert result["missing"].startswith("nanoGPT/")
+    assert 0 < result["ours"] < 8
+    assert result["tokens"] == pytest.approx(result["tokens_per_cpu_second"] * result["budget"], rel=0.01)

@@ -54,7 +54,7 @@ evaluation_rows = 20
 [align]
 length = 128
 batch = 8
-learning_rate = 1e-3
+learning_rate = 3e-4
 evaluation_rows = 20
 
 [adapt]

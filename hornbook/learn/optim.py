@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.errors import InputError
+from hornbook.learn.hyperparameters import Rates
 from hornbook.learn.muon import Muon
 from hornbook.model.lora import trainable
 
@@ -20,27 +21,31 @@ def adamw(
 ) -> Optimizer:
     """AdamW (arXiv 1711.05101) over the trainable parameters; decay on matrices, not on norms, biases, embeddings."""
     matrices, rest = _split(model)
-    return Optimizer([_adamw(matrices, rest, learning_rate=learning_rate, decay=decay, betas=betas)], matrices + rest)
+    groups = [
+        _group("matrices", matrices, rate=learning_rate, decay=decay),
+        _group("rest", rest, rate=learning_rate),
+    ]
+    return Optimizer([_adamw(groups, betas=betas)], matrices + rest)
 
 
-def muon(
-    model: nn.Module,
-    *,
-    learning_rate: float,
-    matrix_learning_rate: float,
-    decay: float = 0.1,
-    betas: tuple[float, float] = (0.9, 0.95),
-) -> Optimizer:
-    """Muon for the matrices of the hidden layers, AdamW for embeddings, head, norms and biases.
+def muon(model: nn.Module, *, rates: Rates, decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)) -> Optimizer:
+    """Muon for the matrices of the hidden layers, AdamW for embeddings, head, norms and biases, each at its own rate.
 
-    See `muon.Muon`.
+    Embeddings that are the head too learn at the head's. See `muon.Muon`.
     """
     matrices, rest = _split(model)
     hidden = [(name, p) for name, p in matrices if not name.startswith("lm_head.")]
-    others = [(name, p) for name, p in matrices if name.startswith("lm_head.")]
     group = {"params": [p for _, p in hidden], "name": "hidden"}
-    orthogonal = Muon([group], lr=matrix_learning_rate, weight_decay=decay, momentum=0.95)
-    plain = _adamw(others, rest, learning_rate=learning_rate, decay=decay, betas=betas)
+    orthogonal = Muon([group], lr=rates.matrices, weight_decay=decay, momentum=0.95)
+    head = [(name, p) for name, p in matrices if name.startswith("lm_head.")]
+    embeddings = [(name, p) for name, p in rest if p.ndim == 2]
+    vectors = [(name, p) for name, p in rest if p.ndim != 2]
+    groups = [
+        _group("head", head, rate=rates.head),
+        _group("embeddings", embeddings, rate=rates.embeddings if head else rates.head),
+        _group("vectors", vectors, rate=rates.vectors),
+    ]
+    plain = _adamw(groups, betas=betas)
     return Optimizer([plain, orthogonal], matrices + rest)
 
 
@@ -113,14 +118,12 @@ _ENTRIES: dict[type[torch.optim.Optimizer], frozenset[str]] = {
 }
 
 
-def _adamw(
-    decayed: list[Named], rest: list[Named], *, learning_rate: float, decay: float, betas: tuple[float, float]
-) -> torch.optim.AdamW:
-    groups = [
-        {"params": [p for _, p in decayed], "weight_decay": decay, "name": "matrices"},
-        {"params": [p for _, p in rest], "weight_decay": 0.0, "name": "rest"},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=betas, fused=True)
+def _group(kind: str, named: list[Named], *, rate: float, decay: float = 0.0) -> dict[str, Any]:
+    return {"name": kind, "params": [p for _, p in named], "lr": rate, "weight_decay": decay}
+
+
+def _adamw(groups: list[dict[str, Any]], *, betas: tuple[float, float]) -> torch.optim.AdamW:
+    return torch.optim.AdamW([group for group in groups if group["params"]], betas=betas, fused=True)
 
 
 def _split(model: nn.Module) -> tuple[list[Named], list[Named]]:

@@ -17,14 +17,15 @@ from hornbook.errors import InputError, UsageError
 from hornbook.judge.score import bits_per_byte
 from hornbook.learn.carry import carried
 from hornbook.learn.curriculum import Phase
+from hornbook.learn.hyperparameters import peak_rate, step_sequences, training_tokens
 from hornbook.learn.loop import next_token
 from hornbook.learn.optim import Optimizer
 from hornbook.learn.pretraining import Pretraining
 from hornbook.learn.sequences import Packing
 from hornbook.learn.sources import Source
-from hornbook.model.architecture import Architecture
 from hornbook.model.compilation import Compile, compile_layers, pays
 from hornbook.model.cost import parameters, training_flops
+from hornbook.model.dial import shape
 from hornbook.model.recompute import recompute_layers
 from hornbook.model.transformer import Transformer
 from hornbook.model.vocabulary import extend
@@ -57,8 +58,8 @@ class Pretrain:
     """Layers of a new model; its width is 64 times that."""
     length: Count = 256
     """Tokens of a training sequence."""
-    batch: Count = 64
-    """Sequences in a step."""
+    batch: Count | None = None
+    """Sequences in a step (default: so many that its tokens are 5 times the root of all that are trained on)."""
     rows: Count = 16
     """Sequences computed at a time: less memory, same result up to rounding."""
     train_tokens: Positive | None = None
@@ -66,7 +67,7 @@ class Pretrain:
     optimizer: OptimizerName | None = None
     """Default: Muon for the hidden matrices (AdamW for the rest) of a new model, AdamW otherwise."""
     learning_rate: Positive | None = None
-    """Peak rate (default: 3e-3 for a new model, 1e-3 for an adapter, 3e-4 for a whole base)."""
+    """Peak rate (default: 5e-3 for a new model and batch, 1e-3 for an adapter, 3e-4 for a whole base)."""
     weight_decay: NotNegative = 0.1
     """Pull of matrices towards zero, relative to the rate."""
     clip: Positive = 1.0
@@ -128,26 +129,27 @@ def pretrain(config: Pretrain, run: Run) -> None:
     chosen = mixing.held_out(tokens, replay, most=config.evaluation_tokens)
     model = _model(config, run, tokenizer, chosen, autocast).to(device)
     prepare(model, config.lora, seed=config.seed)
-    wanted = config.train_tokens or 20 * parameters(model.architecture)
-    steps = max(1, round(wanted / (config.batch * config.length)))
+    wanted = config.train_tokens or training_tokens(parameters(model.architecture))
+    sequences = config.batch or step_sequences(wanted, length=config.length)
+    steps = max(1, round(wanted / (sequences * config.length)))
     batches = Pretraining(
         sources,
         phases=phases,
         steps=steps,
         length=config.length,
-        sequences=config.batch,
+        sequences=sequences,
         rows=config.rows,
         seed=config.seed,
         packing=config.packing,
         epochs=mixing.limits(sources, epochs=config.epochs, caps=config.caps, where=str(config.tokens)),
     )
     count = sum(p.numel() for p in model.parameters())
-    run.say(f"{count:,} parameters, {steps} steps of {config.batch * config.length:,} tokens")
+    run.say(f"{count:,} parameters, {steps} steps of {sequences * config.length:,} tokens")
     _transform(config, run, model, device, flops=training_flops(model.architecture, length=config.length) * wanted)
     fit(
         run,
         model,
-        _optimizer(config, model),
+        _optimizer(config, model, sequences=sequences, wanted=wanted),
         label="pretrain",
         batches=batches.step,
         loss=next_token,
@@ -212,25 +214,9 @@ def _model(
     return extend(opened.model, pieces)
 
 
-def shape(depth: int, *, vocabulary: int, length: int) -> Architecture:
-    """The model of one dial: width 64 depth, heads of 64, an MLP of 8/3 the width, query and key normalized."""
-    width = 64 * depth
-    return Architecture(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=-(-8 * width // 3 // 64) * 64,
-        num_hidden_layers=depth,
-        num_attention_heads=depth,
-        num_key_value_heads=depth,
-        head_dim=64,
-        qk_norm=True,
-        tie_word_embeddings=True,
-        max_position_embeddings=max(2048, length),
-    )
-
-
-def _optimizer(config: Pretrain, model: Transformer) -> Optimizer:
-    derived = 3e-3 if config.base is None else 3e-4 if config.lora is None else 1e-3
+def _optimizer(config: Pretrain, model: Transformer, *, sequences: int, wanted: float) -> Optimizer:
+    new = peak_rate(sequences * config.length, total=wanted)
+    derived = new if config.base is None else 3e-4 if config.lora is None else 1e-3
     return make_optimizer(
         model,
         config.optimizer or ("muon" if config.base is None else "adamw"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hornbook.errors import InputError
+from hornbook.learn.hyperparameters import Rates, rates
 from hornbook.learn.optim import Optimizer, adamw, muon
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
@@ -13,7 +14,7 @@ from tests.learn import tiny
 torch.set_num_threads(1)
 MAKERS: dict[str, Callable[[Transformer], Optimizer]] = {
     "adamw": lambda m: adamw(m, learning_rate=1e-2),
-    "muon": lambda m: muon(m, learning_rate=1e-2, matrix_learning_rate=1e-2),
+    "muon": lambda m: muon(m, rates=rates(2e-3)),
 }
 every_kind = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
@@ -41,9 +42,20 @@ def test_only_matrices_decay(tied: bool) -> None:
 
 def test_muon_takes_the_hidden_matrices_and_no_other() -> None:
     model = tiny.model(tied=False)
-    _, orthogonal = muon(model, learning_rate=1.0, matrix_learning_rate=1.0).parts
+    _, orthogonal = muon(model, rates=rates(1.0)).parts
     taken = {id(p) for group in orthogonal.param_groups for p in group["params"]}
     assert taken == {id(p) for name, p in model.named_parameters() if "proj" in name}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_kind_of_parameter_has_its_own_rate(tied: bool) -> None:
+    model = tiny.model(tied=tied)
+    wanted = Rates(matrices=1.0, embeddings=2.0, head=3.0, vectors=4.0)
+    parts = muon(model, rates=wanted).parts
+    found = {id(p): group["lr"] for part in parts for group in part.param_groups for p in group["params"]}
+    for name, p in model.named_parameters():
+        kinds = {"proj": 1.0, "embed_tokens": 3.0 if tied else 2.0, "lm_head": 3.0, "norm": 4.0}
+        assert found[id(p)] == next(rate for kind, rate in kinds.items() if kind in name), name
 
 
 @every_kind
