@@ -23,6 +23,7 @@ from inputs import rows
 from measure import ROOT
 
 from hornbook.text.pages import content
+from hornbook.text.pages.block_numbers import NAMES, describe
 from hornbook.text.pages.extract import walked
 from hornbook.text.pages.walk import Walked
 
@@ -43,9 +44,9 @@ def examples() -> list[dict[str, Any]]:
 
 def _example(name: str, row: dict[str, Any]) -> dict[str, Any]:
     page = walked(row["html"].encode("utf-8", "replace"))
-    x = np.zeros((len(page.blocks), len(content.NAMES)), np.float32)
+    x = np.zeros((len(page.blocks), len(NAMES)), np.float32)
     if len(x):
-        content.describe(page.elements, page.blocks, x)
+        describe(page.elements, page.blocks, x)
     texts = _texts(page)
     gold = row.get("gold") or row.get("gold_markdown") or "\n".join(_texts(walked(row.get("gold_html", "").encode())))
     y, w = _by_snippets(texts, row) if name == "trafilatura" else _by_gold(texts, gold)
@@ -83,7 +84,7 @@ def train(pages: list[dict[str, Any]]) -> Any:
     """Boosted trees; what speaks against main text by what we know of pages may not speak for it."""
     x, y, w = (np.concatenate([page[key] for page in pages]) for key in "xyw")
     used = w > 0
-    signs = [1 if name in MORE.split() else -1 if _less(name) else 0 for name in content.NAMES]
+    signs = [1 if name in MORE.split() else -1 if _less(name) else 0 for name in NAMES]
     data = lightgbm.Dataset(x[used], y[used].astype(int), weight=w[used] * used.sum() / w.sum())
     return lightgbm.train(OPTIONS | {"monotone_constraints": signs}, data, TREES)
 
@@ -101,7 +102,7 @@ def lines(model: Any) -> str:
 def _line(node: dict[str, Any]) -> str:
     if "leaf_value" in node:
         return f"={node['leaf_value']:.4g}"
-    name, branches = content.NAMES[node["split_feature"]], (node["left_child"], node["right_child"])
+    name, branches = NAMES[node["split_feature"]], (node["left_child"], node["right_child"])
     return f"{name} {node['threshold']:.6g} {' '.join(map(_line, branches))}"
 
 

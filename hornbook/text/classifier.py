@@ -241,8 +241,7 @@ def _margins(text: Bytes, starts: Places, weights: Floats, words: int) -> NDArra
             word, at = next_word(text, at, end)
             if word == 0:
                 break
-            known = min(known + 1, words)
-            extend(runs, known, word)
+            known = extend(runs, known, word)
             for length in range(known):
                 total += weights[(runs[length] >> np.uint64(20)) & mask]
             count += known
@@ -265,8 +264,7 @@ def _features(text: Bytes, starts: Places, buckets: int, words: int) -> tuple[ND
             word, at = next_word(text, at, end)
             if word == 0:
                 break
-            known = min(known + 1, words)
-            extend(runs, known, word)
+            known = extend(runs, known, word)
             for length in range(known):
                 found[count] = (runs[length] >> np.uint64(20)) & mask
                 count += 1

@@ -75,11 +75,14 @@ def _mixed(value: np.uint64) -> np.uint64:
 
 
 @njit(cache=True, nogil=True)
-def extend(runs: Hashes, known: int, word: np.uint64) -> None:
+def extend(runs: Hashes, known: int, word: np.uint64) -> int:
     """Make the hashes of the runs of 1, 2, ... words that end at the word before those that end at this word.
 
-    `known` is how many of them there are now: the words of the text so far, at most the runs' number.
+    `known` is how many of them there were; returns how many there are now: the words of the text so far, at most the
+    runs' number.
     """
+    known = min(known + 1, len(runs))
     for length in range(known - 1, 0, -1):
         runs[length] = joined(runs[length - 1], word)
     runs[0] = word
+    return known

@@ -211,10 +211,9 @@ def _runs(text: Bytes, starts: Places) -> Hashes:
             word, at = next_word(text, at, end)
             if word == 0:
                 break
-            known = min(known + 1, ORDERS)
-            if known > 1:
+            if known:
                 found[count] = found[count - 1]
-            extend(found[count], known, word)
+            known = extend(found[count], known, word)
             count += 1
     return found[:count].copy()
 
@@ -254,8 +253,7 @@ def _bits(
             word, behind = next_word(text, at, end)
             if word == 0:
                 break
-            known = min(known + 1, ORDERS)
-            extend(runs, known, word)
+            known = extend(runs, known, word)
             chance, seen = 0.0, True
             for length in range(known):
                 chance *= before[length - 1]

@@ -20,10 +20,11 @@ from hornbook.errors import EmptyInput, HornbookError, InputError, MissingExtra,
 from hornbook.execute import execute
 from hornbook.manifest import read_manifest
 from hornbook.stages import load
-from hornbook.stages.crawl import Crawl, serving
+from hornbook.stages.crawl import Crawl
 from hornbook.stages.curate import Curate
 from hornbook.text.archives.warc import read_archive
 from hornbook.text.document import Malformed
+from hornbook.text.local_server import serving
 
 LINKS = {
     "/": ["/a", "/b#part", "/private/x", "/missing", "http://elsewhere.invalid/", "/old", "/slow", "/image"],

@@ -6,6 +6,7 @@ there before, it removes the documents or cuts their texts. `passes` brings the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -76,64 +77,65 @@ class Way(Protocol):
         ...
 
 
-def _whole(bucket: Bucket, digests: Mapping[int, bytes]) -> Records:
-    places = list(digests)
-    return records(keys_of(list(digests.values())), bucket.reference(places))
+class _Whole(ABC):
+    """Keep the first of the documents that are alike as a whole."""
 
+    rule: ClassVar[str]
+    times: ClassVar[int] = 1
+    alike: ClassVar[str]
+    """What is said of the document that stays, before its id."""
 
-def _remove(bucket: Bucket, found: Records, reason: str) -> None:
-    for document, first in zip(found["document"].tolist(), found["first"].tolist(), strict=True):
-        bucket.removed[document & 0xFFFFFFFF] = Removal(reason, first)
+    @abstractmethod
+    def digests(self, bucket: Bucket) -> Mapping[int, bytes]:
+        """What is equal for documents that are alike, by their places; those without one all stay."""
+
+    def keys(self, bucket: Bucket) -> Records:
+        """See Way."""
+        digests = self.digests(bucket)
+        return records(keys_of(list(digests.values())), bucket.reference(list(digests)))
+
+    def apply(self, bucket: Bucket, found: Records) -> None:
+        """See Way."""
+        for document, first in zip(found["document"].tolist(), found["first"].tolist(), strict=True):
+            bucket.removed[document & 0xFFFFFFFF] = Removal(f"{self.rule}: {self.alike}", first)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Id:
+class Id(_Whole):
     """Keep the first document of each id; ids name documents, so this is no option."""
 
     rule: ClassVar[str] = "duplicate_id"
-    times: ClassVar[int] = 1
+    alike: ClassVar[str] = "was there before:"
 
-    def keys(self, bucket: Bucket) -> Records:
-        """See Way."""
+    def digests(self, bucket: Bucket) -> Mapping[int, bytes]:
+        """See _Whole."""
         ids = bucket.rows["id"].to_pylist()
-        return _whole(bucket, {at: exact.digest(ids[at]) for at in bucket.left()})
-
-    def apply(self, bucket: Bucket, found: Records) -> None:
-        """See Way."""
-        _remove(bucket, found, "duplicate_id: was there before:")
+        return {at: exact.digest(ids[at]) for at in bucket.left()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Url:
+class Url(_Whole):
     """Keep the first document of each URL in its normal form; documents without one all stay."""
 
     rule: ClassVar[str] = "duplicate_url"
-    times: ClassVar[int] = 1
+    alike: ClassVar[str] = "same URL as"
 
-    def keys(self, bucket: Bucket) -> Records:
-        """See Way."""
+    def digests(self, bucket: Bucket) -> Mapping[int, bytes]:
+        """See _Whole."""
         urls = bucket.rows["url"].to_pylist()
-        return _whole(bucket, {at: exact.url_key(urls[at]) for at in bucket.left() if urls[at]})
-
-    def apply(self, bucket: Bucket, found: Records) -> None:
-        """See Way."""
-        _remove(bucket, found, "duplicate_url: same URL as")
+        return {at: exact.url_key(urls[at]) for at in bucket.left() if urls[at]}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class Text(_Whole):
     """Keep the first document of each text; case, white space and Unicode form make no difference."""
 
     rule: ClassVar[str] = "duplicate_text"
-    times: ClassVar[int] = 1
+    alike: ClassVar[str] = "same text as"
 
-    def keys(self, bucket: Bucket) -> Records:
-        """See Way."""
-        return _whole(bucket, {at: exact.fingerprint(bucket.texts[at]) for at in bucket.left()})
-
-    def apply(self, bucket: Bucket, found: Records) -> None:
-        """See Way."""
-        _remove(bucket, found, "duplicate_text: same text as")
+    def digests(self, bucket: Bucket) -> Mapping[int, bytes]:
+        """See _Whole."""
+        return {at: exact.fingerprint(bucket.texts[at]) for at in bucket.left()}
 
 
 @dataclass(frozen=True, kw_only=True)

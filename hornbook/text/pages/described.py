@@ -62,17 +62,20 @@ def described(tags: list[str], html: bytes) -> Described:
 
 def _attributes(tag: str) -> dict[str, str]:
     """The attributes of a tag by lower-case names; of one that is there twice, the first."""
-    return {name.lower(): unescape(a or b or c) for name, a, b, c in reversed(ATTRIBUTE.findall(tag))}
+    found = {name.lower(): a or b or c for name, a, b, c in reversed(ATTRIBUTE.findall(tag))}
+    return {name: unescape(value) for name, value in found.items()} if "&" in tag else found
 
 
 def _read_meta(said: dict[str, str], meta: dict[str, str], dates: dict[str, list[str]]) -> None:
     if "content" not in said:
         return
+    content = said["content"].strip()
     if "name" in said:
         name = said["name"].strip().lower()
-        meta[name] = f"{meta[name]}, {said['content'].strip()}" if name in meta else said["content"].strip()
+        meta[name] = f"{meta[name]}, {content}" if name in meta else content
     for key in ("name", "property", "itemprop"):
-        dates.setdefault(said.get(key, "").lower(), []).append(said["content"])
+        if key in said and (of := said[key].lower()) in DATES:
+            dates.setdefault(of, []).append(content)
 
 
 def _read_link(said: dict[str, str], found: Described) -> None:

@@ -221,7 +221,7 @@ def flags(names: str) -> NDArray[np.bool_]:
 
 
 VOIDS, RAWS, APARTS, MUTES = flags(VOID), flags(RAW), flags(APART), flags(MUTE)
-SAYS = flags("html meta time")
+SAYS = flags("html time")
 TAG_A, TAG_BR, TAG_PRE, TAG_P, TAG_B, TAG_STRONG = (TAG_ID[name] for name in ["a", "br", "pre", "p", "b", "strong"])
 TAG_HTML, TAG_BODY, TAG_ARTICLE, TAG_MAIN = (TAG_ID[name] for name in ["html", "body", "article", "main"])
 TAG_ASIDE, TAG_NAV, TAG_META, TAG_TITLE = (TAG_ID[name] for name in ["aside", "nav", "meta", "title"])

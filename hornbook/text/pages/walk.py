@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hornbook.text.kernel import kernel
+from hornbook.text.pages.before_body import reach
 from hornbook.text.pages.blocks import break_line, clear, close_block, text_end, write_text
 from hornbook.text.pages.bombs import MOST_ATTRIBUTES, TOO_DEEP, TOO_MANY
+from hornbook.text.pages.end_tags import end_tag
 from hornbook.text.pages.markup import (
     PADDING,
     TEMPLATE,
@@ -34,7 +36,9 @@ from hornbook.text.pages.open_elements import (
     open_again,
     open_root,
 )
-from hornbook.text.pages.tree import BEFORE_HTML, IN_CELL, WITHIN, admit, begin, close, end, enter, reach
+from hornbook.text.pages.start_tags import start_tag
+from hornbook.text.pages.tag_kinds import BEFORE_HTML, IN_CELL, WITHIN
+from hornbook.text.pages.tree import begin, close, enter
 from hornbook.text.pages.vocabulary import (
     APARTS,
     BLOCK,
@@ -177,7 +181,7 @@ def _take_text(
 @kernel
 def _take_end(m: Making, s: Record, tag: int, name: Code, made: bool) -> None:
     if not made:
-        end(m, s, tag, name)
+        end_tag(m, s, tag, name)
     elif s.depth > 0:
         close(m, s)
 
@@ -195,7 +199,7 @@ def _take_start(
         return n
     if (SAYS[tag] or (hints & np.uint64(SPEAKS)) != 0) and not m.stack[s.depth].muted:
         _note(said, s, start, at)
-    if not made and not admit(m, s, tag, name, hints, classes):
+    if not made and not start_tag(m, s, tag, name, hints, classes):
         return at
     muted = m.stack[s.depth].muted
     if tag == TAG_BR:

@@ -71,6 +71,19 @@ def count_lines(
 
 
 @inlined
+def _count(
+    table: Hashes, generation: int, mask: np.uint64, value: np.uint64, length: int, known: int, counts: Integers
+) -> bool:
+    """Count a line or paragraph; whether it was there before."""
+    again = intern(table, generation, mask, mixed(value), known) < known
+    counts[LINES] += 1
+    if again:
+        counts[REPEATED] += 1
+        counts[REPEATED_CHARACTERS] += length
+    return again
+
+
+@inlined
 def _line(
     table: Hashes,
     generation: int,
@@ -85,12 +98,7 @@ def _line(
     filled: Integers,
 ) -> int:
     """Count one line of one character or more; returns how many different ones are known now."""
-    number = intern(table, generation, mask, mixed(value), known)
-    again = number < known
-    lines[LINES] += 1
-    if again:
-        lines[REPEATED] += 1
-        lines[REPEATED_CHARACTERS] += length
+    again = _count(table, generation, mask, value, length, known, lines)
     if last >= 0:
         filled[FILLED] += 1
         filled[PUNCTUATED] += stop
@@ -120,7 +128,7 @@ def count_paragraphs(text: Bytes, chunks: int, room: Room, names: Names, paragra
                 feeds += 1
                 continue
             if feeds > 1:
-                known = _paragraph(names.table, generation, mask, value, length, known, paragraphs)
+                known += not _count(names.table, generation, mask, value, length, known, paragraphs)
                 value, length = BASIS, 0
             elif feeds:
                 value = (value ^ np.uint64(NEW_LINE)) * PRIME
@@ -131,23 +139,4 @@ def count_paragraphs(text: Bytes, chunks: int, room: Room, names: Names, paragra
                 length += 1
         value = (value ^ room.keys[chunk]) * PRIME
         length += room.lengths[chunk]
-    _paragraph(names.table, generation, mask, value, length, known, paragraphs)
-
-
-@inlined
-def _paragraph(
-    table: Hashes,
-    generation: int,
-    mask: np.uint64,
-    value: np.uint64,
-    length: int,
-    known: int,
-    paragraphs: Integers,
-) -> int:
-    number = intern(table, generation, mask, mixed(value), known)
-    again = number < known
-    paragraphs[LINES] += 1
-    if again:
-        paragraphs[REPEATED] += 1
-        paragraphs[REPEATED_CHARACTERS] += length
-    return known + (not again)
+    _count(names.table, generation, mask, value, length, known, paragraphs)

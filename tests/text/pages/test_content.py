@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from resiliparse.parse.html import HTMLTree
 
 from hornbook.text.pages import content
+from hornbook.text.pages.block_numbers import NAMES, describe
 from hornbook.text.pages.content_trees import TREES
 from hornbook.text.pages.extract import extract_html, walked
 
@@ -143,8 +144,8 @@ def test_text_is_made_of_the_words_of_the_page(html: str) -> None:
 
 def test_every_number_of_a_block_has_a_name() -> None:
     page = walked(article().encode())
-    described = np.empty((len(page.blocks), len(content.NAMES)), np.float32)
-    assert content.describe(page.elements, page.blocks, described) == len(content.NAMES) == len(set(content.NAMES))
+    described = np.empty((len(page.blocks), len(NAMES)), np.float32)
+    assert describe(page.elements, page.blocks, described) == len(NAMES) == len(set(NAMES))
 
 
 def vote(words: Any, numbers: dict[str, float]) -> float:
@@ -159,10 +160,10 @@ def vote(words: Any, numbers: dict[str, float]) -> float:
 
 def test_votes_are_those_of_the_trees() -> None:
     page = walked(article(TABLE, COMMENTS).encode())
-    described = np.empty((len(page.blocks), len(content.NAMES)), np.float32)
-    content.describe(page.elements, page.blocks, described)
+    described = np.empty((len(page.blocks), len(NAMES)), np.float32)
+    describe(page.elements, page.blocks, described)
     for row, odds in zip(described.tolist(), content.votes(page.elements, page.blocks), strict=True):
-        numbers = dict(zip(content.NAMES, row, strict=True))
+        numbers = dict(zip(NAMES, row, strict=True))
         whole = sum(vote(iter(tree.split()), numbers) for tree in TREES.strip().split("\n"))
         assert odds == whole or max(odds, whole) < content.LIKELY
 
