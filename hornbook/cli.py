@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hornbook import __version__
+from hornbook import __version__, ranks
 from hornbook.errors import HornbookError, Interrupted
 from hornbook.stages import SUMMARIES
 
@@ -147,13 +148,21 @@ def _stoppable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _one_result() -> Iterator[None]:
+    """Of several processes only the first prints what was made; all part in the end."""
+    with redirect_stdout(StringIO()) if ranks.rank() > 0 else nullcontext():
+        yield
+    ranks.leave()
+
+
 def main() -> None:
     """Run the command line; a person's mistake ends with `error:` and `hint:`, never with a traceback."""
     # Threads that wait without spinning: when another program has one of two cores, training is 7 times as fast.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        with _stoppable():
+        with _stoppable(), _one_result():
             command, bound, _ = app.parse_args(sys.argv[1:])
             command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
@@ -161,10 +170,11 @@ def main() -> None:
         errors.print(Text("\nhint: `hornbook --help` lists the commands, `hornbook COMMAND --help` explains one"))
         sys.exit(2)
     except HornbookError as error:
-        errors.print(Text(f"error: {error.message}"))
-        if error.hint:
-            errors.print(Text(f"\nhint: {error.hint}"))
-        sys.exit(error.exit_code)
+        if ranks.may_tell():
+            errors.print(Text(f"error: {error.message}"))
+            if error.hint:
+                errors.print(Text(f"\nhint: {error.hint}"))
+        ranks.abandon(error.exit_code)
     except BrokenPipeError:
         # The reader of our output has gone (`hornbook runs | head`): nothing is left to say.
         sys.stderr.close()

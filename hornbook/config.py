@@ -65,6 +65,8 @@ class Stage:
     makes: str | None
     fingerprint: Callable[[Any], Any] | None = None
     """What of the world outside the config the result depends on, such as the files that a glob matches."""
+    shared: bool = False
+    """Whether the processes that torchrun starts do it together; else the first does, and the others wait."""
 
     @property
     def summary(self) -> str:

@@ -19,7 +19,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +27,9 @@ from typing import IO, Any
 import tomli_w
 
 from hornbook import progress as talk
+from hornbook import ranks
 from hornbook.config import Stage, Takes, Unhashed, marks, plain
+from hornbook.disk import instant, sync
 from hornbook.errors import Busy, HornbookError, InputError
 from hornbook.manifest import (
     MANIFEST,
@@ -38,11 +40,10 @@ from hornbook.manifest import (
     digest,
     package_versions,
     products,
-    sync,
     verify,
 )
 from hornbook.memory import forget_peak, resident_peak
-from hornbook.run import Run, instant
+from hornbook.run import Helping, Run
 
 
 def execute(stage: Stage, config: Any, *, runs: Path) -> Path:
@@ -57,15 +58,51 @@ def execute(stage: Stage, config: Any, *, runs: Path) -> Path:
     """
     inputs = open_inputs(stage, config)
     name, identity = name_run(stage, config, inputs)
+    if ranks.size() == 1:
+        return _find_or_make(stage, config, inputs, runs, name, identity)
+    with ranks.losses():
+        meeting = ranks.Meeting(name)
+        if ranks.rank() > 0:
+            return _help(stage, config, inputs, runs / name, identity, meeting)
+        with meeting.leading():
+            return _find_or_make(stage, config, inputs, runs, name, identity, meeting)
+
+
+def _find_or_make(
+    stage: Stage,
+    config: Any,
+    inputs: Mapping[str, Input],
+    runs: Path,
+    name: str,
+    identity: str,
+    meeting: ranks.Meeting | None = None,
+) -> Path:
     if (runs / name).exists():
         return _found(runs / name, identity)
     runs.mkdir(parents=True, exist_ok=True)
     with lock(runs, name):
         if (runs / name).exists():
             return _found(runs / name, identity)
-        _make(stage, config, inputs, runs / name, identity)
+        _make(stage, config, inputs, runs / name, identity, meeting)
     write_report(runs / name)
     return runs / name
+
+
+def _help(
+    stage: Stage, config: Any, inputs: Mapping[str, Input], final: Path, identity: str, meeting: ranks.Meeting
+) -> Path:
+    """Do this process' part of a run that the first process makes, or wait until it has made it."""
+    if meeting.called():
+        run = Helping(final.name, _unfinished(final), inputs, identity=identity, rank=ranks.rank())
+        with _signals(run):
+            stage.function(config, run)
+        meeting.done()
+    meeting.follow()
+    return final
+
+
+def _unfinished(final: Path) -> Path:
+    return final.with_name(f".tmp-{final.name}")
 
 
 def open_inputs(stage: Stage, config: Any) -> dict[str, Input]:
@@ -109,22 +146,28 @@ def _found(folder: Path, identity: str) -> Path:
     if verify(folder).identity != identity:
         raise InputError(f"{folder} is another run, whose hash begins alike", hint="give another folder with --runs")
     # What a kill between the last two effects of a commit left.
-    shutil.rmtree(folder.with_name(f".tmp-{folder.name}"), ignore_errors=True)
+    shutil.rmtree(_unfinished(folder), ignore_errors=True)
     if not (folder / "report.html").exists():
         write_report(folder)
     talk.say(f"{folder.name}: already made")
     return folder
 
 
-def _make(stage: Stage, config: Any, inputs: Mapping[str, Input], final: Path, identity: str) -> None:
-    folder = final.with_name(f".tmp-{final.name}")
+def _make(
+    stage: Stage,
+    config: Any,
+    inputs: Mapping[str, Input],
+    final: Path,
+    identity: str,
+    meeting: ranks.Meeting | None,
+) -> None:
     settings = _shareable(stage, config, inputs)
-    run = Run(final.name, folder, inputs, settings=settings)
+    run = Run(final.name, _unfinished(final), inputs, identity=identity, settings=settings)
     occasion = _begin(run)
     (run.out / "config.toml").write_text(tomli_w.dumps({stage.name: settings}))
     forget_peak()
     try:
-        with _signals(run):
+        with _signals(run), meeting.calling() if meeting and stage.shared else nullcontext():
             stage.function(config, run)
     except HornbookError:
         run.finish()
@@ -161,6 +204,7 @@ def _begin(run: Run) -> dict[str, Any]:
         "host": socket.gethostname(),
         "cpu": _processor(),
         "cores": os.cpu_count(),
+        "processes": ranks.size(),
     }
     with run.atomic(path) as temporary:
         temporary.write_text(json.dumps(occasion))

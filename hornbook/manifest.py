@@ -12,7 +12,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hornbook.disk import file_digest
 from hornbook.errors import Damaged, InputError, UsageError
 
 FORMAT = 1
@@ -31,8 +31,10 @@ _NOT_PRODUCTS = ("config.toml", "metrics.jsonl", "skipped.jsonl")
 _SHELL = (
     "hornbook.cli",
     "hornbook.config",
+    "hornbook.disk",
     "hornbook.errors",
     "hornbook.execute",
+    "hornbook.ranks",
     "hornbook.run",
     "hornbook.report",
     "hornbook.recipe",
@@ -52,12 +54,6 @@ def canonical(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON-able value."""
     return hashlib.sha256(canonical(value)).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,15 +249,6 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def sync(path: Path) -> None:
-    """Force a file or folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def is_run_name(text: str) -> bool:

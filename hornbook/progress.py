@@ -20,12 +20,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from hornbook.ranks import rank
+
 PLAIN_EVERY = 10.0
 """Seconds between two plain lines."""
 
 
 def say(text: str) -> None:
-    """One line to the person, on stderr, with terminal control characters removed."""
+    """One line to the person, on stderr, with terminal control characters removed; of several processes one speaks."""
+    if rank() > 0:
+        return
     print("".join(c for c in text if c.isprintable() or c == "\n"), file=sys.stderr, flush=True)
 
 
@@ -86,7 +90,7 @@ class _Rate(ProgressColumn):
 @contextmanager
 def progress(label: str, *, total: float | None, unit: str, start: int = 0) -> Iterator[Bar]:
     """Show the progress of a block of work, of which `start` was done before."""
-    if not sys.stderr.isatty():
+    if rank() > 0 or not sys.stderr.isatty():
         bar = Bar(label, total, unit, start)
         yield bar
         say(f"{label}: {bar.line()}")

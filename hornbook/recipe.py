@@ -28,6 +28,7 @@ from hornbook.config import Stage, Takes, build, convert, marks, required
 from hornbook.errors import EmptyInput, UsageError
 from hornbook.execute import execute
 from hornbook.manifest import read_manifest
+from hornbook.ranks import rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,10 @@ def run_recipe(recipe: Recipe, *, runs: Path) -> Path:
             talk.say(f"{table.name}: left out, it is optional and there is nothing for it: {error.message}")
     for folder in done.values():
         _tell(read_manifest(folder).results)
-    return _write_page(recipe, done, runs)
+    page = runs / f"{recipe.name}.html"
+    if rank() == 0:
+        _write_page(recipe, done, page)
+    return page
 
 
 def _tell(results: Mapping[str, Any]) -> None:
@@ -204,15 +208,12 @@ def _without_skipped(recipe: Recipe, done: Mapping[str, Path], current: Table) -
     return tuple(table for table in recipe.tables if table.name in done or table is current)
 
 
-def _write_page(recipe: Recipe, done: Mapping[str, Path], runs: Path) -> Path:
+def _write_page(recipe: Recipe, done: Mapping[str, Path], page: Path) -> None:
     from hornbook.report import render_recipe
 
-    page = runs / f"{recipe.name}.html"
-    _replace(
-        runs / f"{recipe.name}.json", json.dumps({name: folder.name for name, folder in done.items()}, indent=1) + "\n"
-    )
+    tables = json.dumps({name: folder.name for name, folder in done.items()}, indent=1) + "\n"
+    _replace(page.with_suffix(".json"), tables)
     _replace(page, render_recipe(recipe.name, dict(done)))
-    return page
 
 
 def _replace(path: Path, text: str) -> None:

@@ -12,8 +12,9 @@ from types import FrameType
 from typing import Any
 
 from hornbook import progress as talk
+from hornbook.disk import instant, sync
 from hornbook.errors import Interrupted
-from hornbook.manifest import Input, sync
+from hornbook.manifest import Input
 from hornbook.trackers import TRACKERS, TensorBoard, Tracker, TrackerName
 
 RECORDS = {"metrics.jsonl": "metrics.jsonl", "skipped.jsonl": "skipped.jsonl", "timings.jsonl": "log/timings.jsonl"}
@@ -24,11 +25,19 @@ class Run:
     """What a stage sees of its run: where to write, what to read, and how to tell of it."""
 
     def __init__(
-        self, name: str, folder: Path, inputs: Mapping[str, Input], *, settings: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        folder: Path,
+        inputs: Mapping[str, Input],
+        *,
+        identity: str,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.name = name
+        self.name, self.identity = name, identity
         self.out = folder / "out"
         self.scratch = folder / "scratch"
+        self.checkpoints = self.scratch / "checkpoints"
+        """The one folder that all processes of a run write to."""
         self._inputs = inputs
         self._signals = 0
         self._rewound = False
@@ -48,11 +57,13 @@ class Run:
         return {key.partition(".")[2]: value for key, value in self._inputs.items() if key.startswith(f"{field}.")}
 
     @contextmanager
-    def progress(self, label: str, *, total: float | None, unit: str, start: int = 0) -> Iterator[talk.Bar]:
+    def progress(
+        self, label: str, *, total: float | None, unit: str, start: int = 0, stops: bool = True
+    ) -> Iterator[talk.Bar]:
         """Show work in progress, of which `start` was done before.
 
-        Advancing the bar ends the run when somebody asked for that; a stage with state to save looks at
-        `stop_requested` first.
+        Where it `stops`, advancing the bar ends the run when somebody asked for that; a stage with state to save looks
+        at `stop_requested` itself, and calls `stop`.
         """
         with self.atomic(self.scratch / "progress.json") as path:
             path.write_text(json.dumps({"label": label, "total": total, "unit": unit}))
@@ -61,7 +72,7 @@ class Run:
 
             def advance_or_stop(amount: float = 1) -> None:
                 advance(amount)
-                if self._signals:
+                if self._signals and stops:
                     self.stop()
 
             bar.advance = advance_or_stop  # type: ignore[method-assign]
@@ -198,15 +209,24 @@ class Run:
                 shutil.copyfile(self.scratch / name, self.out / place)
 
 
-_instants = 0
+class Helping(Run):
+    """The run of a process that helps another make it: a folder of its own that nobody keeps, and nothing to tell."""
 
+    def __init__(self, name: str, folder: Path, inputs: Mapping[str, Input], *, identity: str, rank: int) -> None:
+        super().__init__(name, folder / f"rank-{rank}", inputs, identity=identity)
+        self.checkpoints = folder / "scratch" / "checkpoints"
+        shutil.rmtree(self.out, ignore_errors=True)
+        for own in (self.out, self.scratch):
+            own.mkdir(parents=True, exist_ok=True)
 
-def instant() -> None:
-    """A point between two effects on disk; a crash test ends the process at the n-th (HORNBOOK_CRASH_AT=n)."""
-    global _instants
-    _instants += 1
-    if os.environ.get("HORNBOOK_CRASH_AT") == str(_instants):
-        os._exit(137)
+    def record(self, step: int, **values: float) -> None:
+        """The first process records."""
+
+    def timing(self, step: int, **values: float) -> None:
+        """The first process records."""
+
+    def rewind(self, step: int) -> None:
+        """Nothing was recorded here."""
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:

@@ -20,11 +20,12 @@ from hornbook.device import matmul_rate
 from hornbook.errors import EmptyInput, InputError, UsageError
 from hornbook.learn import checkpoint
 from hornbook.learn.batches import Batch
-from hornbook.learn.carry import NOTHING, Carry
+from hornbook.learn.carry import Carry
 from hornbook.learn.chat import SPECIAL, TEMPLATE
 from hornbook.learn.hyperparameters import rates
 from hornbook.learn.loop import Loss, Step, train
 from hornbook.learn.optim import Optimizer, adamw, muon
+from hornbook.learn.parallel import processes, settle, sharded
 from hornbook.learn.rows import BadRow, sift
 from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.manifest import Input
@@ -193,9 +194,10 @@ def make_optimizer(model: Transformer, kind: OptimizerName, *, learning_rate: fl
 def fit(
     run: Run,
     model: Transformer,
-    optimizer: Optimizer,
+    optimizer: Callable[[Transformer], Optimizer],
     *,
     label: str,
+    device: torch.device,
     batches: Callable[[int], Sequence[Batch]],
     loss: Loss,
     steps: int,
@@ -204,67 +206,104 @@ def fit(
     evaluations: int = 8,
     warmup: float = 0.05,
     clip: float = 1.0,
-    carry: Carry = NOTHING,
+    carry: Callable[[Transformer], Carry],
 ) -> None:
     """Train with progress, records, evaluations and checkpoints; a killed run goes on to the same bytes.
 
     `evaluate` is called before the first step, `evaluations` times on the way and after the last: with an average of
-    the weights in `carry`, on that, and it is what the model holds in the end.
+    the weights in `carry`, on that, and it is what the model holds in the end. With several processes the model is
+    shared out on `device` meanwhile, and whole again afterwards: so optimizer and carry are made here.
     """
-    first = _resume(run, model, optimizer, carry)
-    averaged = nullcontext if carry.average is None else carry.average.in_place
-    if first == 0:
-        run.record(0, **evaluate())
-    rate = matmul_rate(next(model.parameters()).device, autocast or torch.float32)
-    every = max(1, -(-steps // evaluations))
-    saved = time.monotonic()
-    with run.progress(label, total=steps, unit="steps", start=first) as bar:
-        for done in train(
-            model,
-            batches=batches,
-            loss=loss,
-            optimizer=optimizer,
-            schedule=lambda step: warmup_stable_decay(step, steps, warmup=warmup),
-            steps=steps,
-            first=first,
-            clip=clip,
-            autocast=autocast,
-            carry=carry,
-        ):
-            _record(run, done)
-            bar.note(_time(run, model, done, rate=rate))
-            if done.step % every == 0 or done.step == steps:
-                with averaged():
-                    run.record(done.step, **evaluate())
-            if run.stop_requested() or time.monotonic() - saved > SAVE_EVERY:
-                run.flush()
-                folder = run.scratch / "checkpoints"
-                checkpoint.save(folder, step=done.step, model=model, optimizer=optimizer, carry=carry)
-                saved = time.monotonic()
-            bar.advance()
-    if carry.average is not None:
-        carry.average.settle()
-    rows = run.recorded()
-    run.result(before=_metrics(rows[0]), after=_metrics(rows[-1]), steps=steps)
+    with sharded(model, device):
+        made, carried = optimizer(model), carry(model)
+        first = _resume(run, model, made, carried)
+        averaged = nullcontext if carried.average is None else carried.average.in_place
+        if first == 0:
+            run.record(0, **_evaluated(model, evaluate))
+        rate = processes().size * matmul_rate(device, autocast or torch.float32)
+        every = max(1, -(-steps // evaluations))
+        saves = _Saves(run, model, made, carried)
+        with run.progress(label, total=steps, unit="steps", start=first, stops=False) as bar:
+            for done in train(
+                model,
+                batches=batches,
+                loss=loss,
+                optimizer=made,
+                schedule=lambda step: warmup_stable_decay(step, steps, warmup=warmup),
+                steps=steps,
+                first=first,
+                clip=clip,
+                autocast=autocast,
+                carry=carried,
+            ):
+                _record(run, done)
+                bar.note(_time(run, model, done, rate=rate))
+                if done.step % every == 0 or done.step == steps:
+                    with averaged():
+                        run.record(done.step, **_evaluated(model, evaluate))
+                bar.advance()
+                saves.after(done.step)
+        if carried.average is not None:
+            carried.average.settle()
     run.result(
+        steps=steps,
         parameters=sum(p.numel() for p in model.parameters()),
-        trainable=sum(p.numel() for p in optimizer.named.values()),
+        trainable=sum(p.numel() for p in made.named.values()),
     )
-    run.result(tokens=sum(row.get("tokens", 0) for row in rows))
+    if rows := run.recorded():
+        run.result(before=_metrics(rows[0]), after=_metrics(rows[-1]), tokens=sum(row.get("tokens", 0) for row in rows))
     run.count_skipped()
+
+
+def _evaluated(model: Transformer, evaluate: Callable[[], Mapping[str, float]]) -> Mapping[str, float]:
+    found = evaluate()
+    settle(model)
+    return found
+
+
+class _Saves:
+    """Saves every `SAVE_EVERY` seconds, and when asked to stop; all processes at the same step."""
+
+    def __init__(self, run: Run, model: Transformer, optimizer: Optimizer, carry: Carry) -> None:
+        self._run, self._model, self._optimizer, self._carry = run, model, optimizer, carry
+        self._saved = time.monotonic()
+
+    def after(self, step: int) -> None:
+        """Save, if it is time.
+
+        Raises:
+            Interrupted: somebody asked for that; it is saved.
+        """
+        due = time.monotonic() - self._saved > SAVE_EVERY
+        stop, due = processes().any(self._run.stop_requested(), due)
+        if stop or due:
+            self._run.flush()
+            checkpoint.save(
+                self._run.checkpoints,
+                step=step,
+                model=self._model,
+                optimizer=self._optimizer,
+                carry=self._carry,
+                identity=self._run.identity,
+            )
+            self._saved = time.monotonic()
+        if stop:
+            self._run.stop()
 
 
 def _resume(run: Run, model: Transformer, optimizer: Optimizer, carry: Carry) -> int:
     """Steps that a killed run had done, its state restored; 0 for a new run."""
-    found, skipped = checkpoint.newest(run.scratch / "checkpoints")
-    for reason in skipped:
+    found, passed = checkpoint.newest(run.checkpoints, identity=run.identity)
+    for reason in passed:
         run.say(f"checkpoint passed over: {reason}")
     if found is None:
         run.rewind(-1)
+        if passed:
+            run.say("there is no valid checkpoint: from the beginning")
         return 0
     checkpoint.restore(found, model=model, optimizer=optimizer, carry=carry)
     run.rewind(found.step)
-    run.say(f"going on from step {found.step}, the newest checkpoint")
+    run.say(f"going on from step {found.step}, the newest {'valid ' if passed else ''}checkpoint")
     return found.step
 
 

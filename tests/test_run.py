@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hornbook import run as run_module
+from hornbook import disk
 from hornbook.config import Stage
 from hornbook.errors import Busy, Damaged, InputError, Interrupted
 from hornbook.execute import execute, lock, name_run, open_inputs
@@ -107,7 +107,7 @@ def _in_child(config: Tokenize, runs: Path, *, crash_at: int) -> int:
     child = os.fork()
     if not child:
         os.environ["HORNBOOK_CRASH_AT"] = str(crash_at)
-        run_module._instants = 0
+        disk._instants = 0
         execute(load("tokenize"), config, runs=runs)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

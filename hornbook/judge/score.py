@@ -88,7 +88,7 @@ def evaluating(model: Transformer, *, autocast: torch.dtype | None = None) -> It
     training, device = model.training, next(model.parameters()).device
     model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
+        with torch.no_grad(), torch.autocast(device.type, autocast, enabled=autocast is not None):
             yield
     finally:
         model.train(training)

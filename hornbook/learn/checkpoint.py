@@ -1,29 +1,34 @@
 """Checkpoints: one folder a checkpoint, safetensors and JSON, a hash of every file, all or nothing.
 
-<folder>/step-00000100/  model.safetensors  optimizer.safetensors  average.safetensors  state.json  manifest.json
+<folder>/step-00000100/  part-1-of-2.safetensors  part-2-of-2.safetensors  state.json  manifest.json
+
+Every process writes the part that it holds of the weights, of the optimizer's state and of the averages. Any number of
+processes reads it. Schedule, order of the data and all randomness are functions of the step, so the step is all that is
+to be known of them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from hornbook.disk import file_digest, instant, sync
 from hornbook.errors import Damaged, InputError
+from hornbook.learn import pieces
 from hornbook.learn.carry import NOTHING, Carry
 from hornbook.learn.optim import Optimizer
+from hornbook.learn.parallel import Region, like, local, processes, region
 from hornbook.model.lora import trainable
 
-PARTS = ("model.safetensors", "optimizer.safetensors", "average.safetensors", "state.json")
+STATE, MANIFEST = "state.json", "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,110 +40,200 @@ class Checkpoint:
     """Steps done: go on with `train(..., first=step)`."""
     carry: Mapping[str, Any]
     """`Carry.state` as it was."""
+    parts: tuple[Path, ...]
 
 
 def save(
-    folder: Path, *, step: int, model: nn.Module, optimizer: Optimizer, carry: Carry = NOTHING, keep: int = 2
+    folder: Path,
+    *,
+    step: int,
+    model: nn.Module,
+    optimizer: Optimizer,
+    carry: Carry = NOTHING,
+    identity: str = "",
+    keep: int = 2,
 ) -> Path:
     """Write the trainable weights, the optimizer's state and what else is carried after `step` steps; keep `keep`.
 
-    A kill at any instant leaves either the whole checkpoint or none.
+    A kill at any instant leaves either the whole checkpoint or none. All processes call this together; `identity` says
+    whose run it is.
     """
     final = folder / f"step-{step:08d}"
     partial = folder / f".tmp-{final.name}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file(_contiguous(trainable(model)), partial / PARTS[0])
-    save_file(_contiguous(optimizer.state()), partial / PARTS[1])
-    save_file(_contiguous(carry.tensors()), partial / PARTS[2])
-    _write_json(partial / PARTS[3], {"step": step, "carry": carry.state()})
-    _write_json(partial / "manifest.json", {name: _sha256(partial / name) for name in PARTS})
-    for path in (*(partial / name for name in PARTS), partial / "manifest.json", partial):
-        _fsync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _fsync(folder)
-    for old in _all(folder)[keep:]:
-        shutil.rmtree(old)
+    us = processes()
+    if us.rank == 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        instant()
+    us.wait()
+    part = partial / _part(us.rank, us.size)
+    pieces.write(part, _named(model, optimizer, carry))
+    instant()
+    sync(part)
+    digests = _everyones(file_digest(part))
+    if us.rank == 0:
+        hashes = {_part(rank, us.size): found for rank, found in enumerate(digests)}
+        _commit(partial, final, {"step": step, "identity": identity, "carry": carry.state()}, hashes)
+        _forget(folder, keep)
+    us.wait()
     return final
 
 
-def newest(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
-    """The newest valid checkpoint, and for each newer one that was skipped why."""
-    skipped: list[str] = []
+def _named(model: nn.Module, optimizer: Optimizer, carry: Carry) -> dict[str, Tensor]:
+    kinds: dict[str, Mapping[str, Tensor]] = {
+        "model": trainable(model),
+        "optimizer": optimizer.state(),
+        "average": carry.tensors(),
+    }
+    return {f"{kind}/{name}": tensor for kind, tensors in kinds.items() for name, tensor in tensors.items()}
+
+
+def _commit(partial: Path, final: Path, state: Mapping[str, Any], hashes: Mapping[str, str]) -> None:
+    """The rest of the files, the manifest last, everything to disk, then one rename."""
+    _write_json(partial / STATE, state)
+    instant()
+    _write_json(partial / MANIFEST, {**hashes, STATE: file_digest(partial / STATE)})
+    for path in (partial / STATE, partial / MANIFEST, partial):
+        instant()
+        sync(path)
+    shutil.rmtree(final, ignore_errors=True)
+    instant()
+    partial.rename(final)
+    instant()
+    sync(final.parent)
+
+
+def _forget(folder: Path, keep: int) -> None:
+    for old in _all(folder)[keep:]:
+        instant()
+        shutil.rmtree(old)
+
+
+def newest(folder: Path, *, identity: str = "") -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The newest valid checkpoint, and for each newer one that was passed over why. All processes find the same.
+
+    Raises:
+        InputError: it is of another run than `identity`.
+    """
+    passed: list[str] = []
     for path in _all(folder):
         try:
-            return _open(path), tuple(skipped)
+            return _open(path, identity), tuple(passed)
         except Damaged as error:
-            skipped.append(error.message)
-    return None, tuple(skipped)
+            passed.append(error.message)
+    return None, tuple(passed)
 
 
 def restore(checkpoint: Checkpoint, *, model: nn.Module, optimizer: Optimizer, carry: Carry = NOTHING) -> None:
     """Put the saved state back, bit for bit; anything missing or left over is an InputError."""
-    saved = _load(checkpoint.path / PARTS[0])
-    state = _load(checkpoint.path / PARTS[1])
-    parameters = trainable(model)
-    if odd := sorted(saved.keys() ^ parameters.keys()):
-        what = "missing from the checkpoint" if odd[0] in parameters else "not in the model"
-        raise InputError(f"{checkpoint.path / PARTS[0]}: {odd[0]!r} is {what}")
-    for name, parameter in parameters.items():
-        _check(checkpoint.path / PARTS[0], name, saved[name], parameter)
-    if checkpoint.step and not state:
-        raise InputError(f"{checkpoint.path / PARTS[1]}: the optimizer's state is missing")
-    optimizer.load_state(state, where=str(checkpoint.path / PARTS[1]))
-    carry.load(checkpoint.carry, _load(checkpoint.path / PARTS[2]), where=str(checkpoint.path))
-    for name, parameter in parameters.items():
-        parameter.data.copy_(saved[name])
+    with pieces.Pieces(checkpoint.parts) as saved:
+        parameters = trainable(model)
+        names = set(saved.names("model/"))
+        if odd := sorted(names ^ parameters.keys()):
+            what = "missing from the checkpoint" if odd[0] in parameters else "not in the model"
+            raise InputError(f"{checkpoint.path}: {odd[0]!r} is {what}")
+        read = {name: _read(saved, f"model/{name}", p, checkpoint.path) for name, p in parameters.items()}
+        state = _state(saved, optimizer)
+        if checkpoint.step and optimizer.held and not state:
+            raise InputError(f"{checkpoint.path}: the optimizer's state is missing")
+        average = _averages(saved, parameters)
+        optimizer.load_state(state, where=str(checkpoint.path))
+        carry.load(checkpoint.carry, average, where=str(checkpoint.path))
+        for name, parameter in parameters.items():
+            local(parameter.detach()).copy_(read[name])
+        optimizer.refresh()
+
+
+def _read(saved: pieces.Pieces, name: str, parameter: Tensor, where: Path) -> Tensor:
+    """The part of a stored tensor that is here of the parameter."""
+    kinds = [(saved.shape(name), saved.dtype(name)), (tuple(parameter.shape), parameter.dtype)]
+    if kinds[0] != kinds[1]:
+        words = [f"{shape} {dtype}" for shape, dtype in kinds]
+        raise InputError(f"{where}: {name.removeprefix('model/')!r} is {words[0]}, not {words[1]}")
+    return saved.read(name, region(parameter))
+
+
+def _state(saved: pieces.Pieces, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state of every parameter that is stepped here, and what belongs to none."""
+    elsewhere = optimizer.named.keys() - optimizer.held.keys()
+    owners = {key: key.partition("/")[2] for key in saved.names("optimizer/")}
+    return {
+        key: _along(saved, f"optimizer/{key}", optimizer.held.get(name))
+        for key, name in owners.items()
+        if name not in elsewhere
+    }
+
+
+def _averages(saved: pieces.Pieces, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parts of the averages that are here of the parameters, and what belongs to none."""
+    return {name: _along(saved, f"average/{name}", parameters.get(name)) for name in saved.names("average/")}
+
+
+def _along(saved: pieces.Pieces, name: str, parameter: Tensor | None) -> Tensor:
+    """A stored tensor shared out as the parameter of its shape is; where there is none of that shape, all of it."""
+    shape = saved.shape(name)
+    if parameter is None or shape != tuple(parameter.shape):
+        return saved.read(name, Region(shape, (0,) * len(shape), shape))
+    return like(saved.read(name, region(parameter)).to(parameter.device), parameter)
 
 
 def _all(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"), reverse=True)
 
 
-def _open(path: Path) -> Checkpoint:
+def _part(rank: int, size: int) -> str:
+    return f"part-{rank + 1}-of-{size}.safetensors"
+
+
+def _open(path: Path, identity: str) -> Checkpoint:
+    """Each process checks some of the files, and all hear what was found."""
+    hashes = _read_json(path / MANIFEST)
+    names = [*(_part(rank, len(hashes) - 1) for rank in range(len(hashes) - 1)), STATE]
+    if hashes.keys() != set(names):
+        raise Damaged(f"{path / MANIFEST} is not as it was written")
+    if faults := _faults(path, hashes, names):
+        first = path / names[faults[0]]
+        raise Damaged(f"{first} {'is not as it was written' if first.exists() else 'is missing'}")
+    state = _read_json(path / STATE)
+    if state.get("identity") != identity:
+        raise InputError(f"{path} is of another run: its config, data or code differ", hint=f"remove {path.parent}")
+    return Checkpoint(path, state["step"], state["carry"], tuple(path / name for name in names[:-1]))
+
+
+def _faults(path: Path, hashes: Mapping[str, Any], names: Sequence[str]) -> list[int]:
+    """Places in `names` of the files that are missing or damaged."""
+    us = processes()
+    bad = torch.zeros(len(names))
+    for place in range(us.rank, len(names), us.size):
+        bad[place] = not _as_written(path / names[place], hashes[names[place]])
+    found: list[int] = us.sum(bad).nonzero().flatten().tolist()
+    return found
+
+
+def _as_written(path: Path, expected: str) -> bool:
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
-        for name in PARTS:
-            if _sha256(path / name) != manifest[name]:
-                raise Damaged(f"{path / name} is not as it was written")
-        state = json.loads((path / PARTS[3]).read_bytes())
-        return Checkpoint(path, state["step"], state["carry"])
+        return file_digest(path) == expected
+    except OSError:
+        return False
+
+
+def _everyones(digest: str) -> list[str]:
+    """The hash of every process' file."""
+    own = torch.from_numpy(np.frombuffer(bytes.fromhex(digest), np.uint8).copy())
+    return [row.numpy().tobytes().hex() for row in processes().gather(own)]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
     except OSError as error:
-        raise Damaged(f"{error.filename}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{path / 'manifest.json'} is not as it was written") from error
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise Damaged(f"{path}: {error}") from error
-
-
-def _check(path: Path, name: str, saved: Tensor, parameter: Tensor) -> None:
-    if (saved.shape, saved.dtype) != (parameter.shape, parameter.dtype):
-        kinds = [f"{tuple(t.shape)} {t.dtype}" for t in (saved, parameter)]
-        raise InputError(f"{path}: {name!r} is {kinds[0]}, not {kinds[1]}")
-
-
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        raise Damaged(f"{path} is missing") from error
+    except ValueError as error:
+        raise Damaged(f"{path} is not as it was written") from error
+    if not isinstance(value, dict):
+        raise Damaged(f"{path} is not as it was written")
+    return value
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, sort_keys=True))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

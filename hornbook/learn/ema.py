@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.errors import InputError
+from hornbook.learn.parallel import local
 from hornbook.model.lora import trainable
 
 
@@ -28,8 +29,8 @@ class Ema:
     def update(self) -> None:
         """Take in the weights as they are now."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        weights = [parameter.detach() for parameter in self._named.values()]
-        torch._foreach_lerp_(list(self._averages.values()), weights, 1 - decay)
+        weights = [local(parameter.detach()) for parameter in self._named.values()]
+        torch._foreach_lerp_([local(average) for average in self._averages.values()], weights, 1 - decay)
         self.updates += 1
 
     @contextmanager

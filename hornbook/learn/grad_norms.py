@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from hornbook.learn.parallel import local, processes
+
 KINDS = {"embed_tokens": "embedding", "lm_head": "head", "self_attn": "attention", "mlp": "mlp"}
 """A module's name in the path of a parameter, and what parameters below it are called; all others are norms."""
 
@@ -24,10 +26,10 @@ def kind(name: str) -> str:
 
 def norms(gradients: Mapping[str, Tensor]) -> tuple[float, dict[str, float]]:
     """L2 norms of gradients by parameter name: of all of them, and by kind; one transfer from the device."""
-    sizes = torch.stack(list(torch._foreach_norm(list(gradients.values()))))
+    sizes = torch.stack(list(torch._foreach_norm([local(gradient) for gradient in gradients.values()])))
     of = [kind(name) for name in gradients]
     kinds = sorted(set(of))
-    squares = sizes.double().square().cpu()
+    squares = processes().sum(sizes.double().square())
     total = squares.sum().sqrt().item()
     return total, {k: _root(squares, [i for i, name in enumerate(of) if name == k]) for k in kinds}
 

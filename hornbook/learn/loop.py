@@ -23,6 +23,7 @@ from hornbook.learn.grad_norms import norms
 from hornbook.learn.loss_scale import LossScale
 from hornbook.learn.losses import cross_entropy, sequence_log_probability
 from hornbook.learn.optim import Optimizer
+from hornbook.learn.parallel import local, processes
 from hornbook.learn.spikes import IN_A_ROW, Spikes, not_finite
 from hornbook.model.transformer import Transformer
 
@@ -89,7 +90,7 @@ def train(
             raise
         if skipped is None:
             shrink = min(1.0, clip / (found.norm + 1e-12))
-            torch._foreach_mul_(list(_gradients(optimizer).values()), shrink * found.factor)
+            torch._foreach_mul_([local(g) for g in _gradients(optimizer).values()], shrink * found.factor)
             optimizer.step(schedule(step))
             if carry.average is not None:
                 carry.average.update()
@@ -181,17 +182,20 @@ def _accumulate(
     autocast: torch.dtype | None,
     scale: float,
 ) -> tuple[float, float]:
-    """Backward through every micro-batch's *sum*, times `scale`; returns (sum, count) of the step, the sum unscaled."""
+    """Backward through every micro-batch's *sum*, times `scale`; returns (sum, count) of the step, the sum unscaled.
+
+    Each process takes its share of the micro-batches; sum and count are over all of them.
+    """
     device = next(model.parameters()).device
     optimizer.zero_grad()
-    total, count = 0.0, 0.0
-    for batch in micro:
+    sums = torch.zeros(2, dtype=torch.float64)
+    for batch, counts in processes().share(micro):
         with precision(device, autocast):
             part, number = loss(model, batch.to(device))
-        if not math.isfinite(part.item()):
-            return math.nan, 1.0
-        (part * scale).backward()  # type: ignore[no-untyped-call]
-        total, count = total + part.item(), count + float(number)
+        # Finite or not, the backward pass is taken: other processes gather parameters in it, and wait.
+        (part * (scale * counts)).backward()  # type: ignore[no-untyped-call]
+        sums += counts * torch.tensor([part.item(), float(number)], dtype=torch.float64)
+    total, count = processes().sum(sums).tolist()
     return total, count
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hornbook.errors import InputError
 from hornbook.learn.hyperparameters import Rates
 from hornbook.learn.muon import Muon
+from hornbook.learn.owned import Owned
 from hornbook.model.lora import trainable
 
 Named = tuple[str, nn.Parameter]
@@ -35,7 +36,8 @@ def muon(model: nn.Module, *, rates: Rates, decay: float = 0.1, betas: tuple[flo
     """
     matrices, rest = _split(model)
     hidden = [(name, p) for name, p in matrices if not name.startswith("lm_head.")]
-    group = {"params": [p for _, p in hidden], "name": "hidden"}
+    owned = Owned(hidden)
+    group = {"params": list(owned.mine.values()), "name": "hidden"}
     orthogonal = Muon([group], lr=rates.matrices, weight_decay=decay, momentum=0.95)
     head = [(name, p) for name, p in matrices if name.startswith("lm_head.")]
     embeddings = [(name, p) for name, p in rest if p.ndim == 2]
@@ -46,15 +48,24 @@ def muon(model: nn.Module, *, rates: Rates, decay: float = 0.1, betas: tuple[flo
         _group("vectors", vectors, rate=rates.vectors),
     ]
     plain = _adamw(groups, betas=betas)
-    return Optimizer([plain, orthogonal], matrices + rest)
+    return Optimizer([plain, orthogonal], matrices + rest, owned=owned)
 
 
 class Optimizer:
-    """One or more torch optimizers stepped as one; every group's rate is its peak times the schedule's multiplier."""
+    """One or more torch optimizers stepped as one; every group's rate is its peak times the schedule's multiplier.
 
-    def __init__(self, parts: Sequence[torch.optim.Optimizer], named: Sequence[Named]) -> None:
+    With several processes some matrices are stepped whole by their owner: `held` are the parameters stepped here.
+    """
+
+    def __init__(
+        self, parts: Sequence[torch.optim.Optimizer], named: Sequence[Named], *, owned: Owned | None = None
+    ) -> None:
         self.parts = tuple(parts)
         self.named = dict(named)
+        self._owned = owned or Owned([])
+        here = {id(p) for group in self._groups() for p in group["params"]}
+        held = {**self.named, **self._owned.mine}
+        self.held = {name: p for name, p in held.items() if id(p) in here}
         self._peaks = [group["lr"] for group in self._groups()]
 
     def rates(self, multiplier: float) -> dict[str, float]:
@@ -65,40 +76,50 @@ class Optimizer:
     def step(self, multiplier: float) -> None:
         for group, peak in zip(self._groups(), self._peaks, strict=True):
             group["lr"] = peak * multiplier
+        self._owned.take_gradients()
         for part in self.parts:
             part.step()
+        self._owned.give_back()
 
     def zero_grad(self) -> None:
-        for part in self.parts:
-            part.zero_grad(set_to_none=True)
+        for parameter in (*self.named.values(), *self.held.values()):
+            parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """All state as `<entry>/<parameter name>` -> tensor; empty before the first step."""
+        """All state held here as `<entry>/<parameter name>` -> tensor; empty before the first step."""
         return {
             f"{entry}/{name}": value
-            for name, parameter in self.named.items()
+            for name, parameter in self.held.items()
             for entry, value in sorted(self._part_of(parameter).state.get(parameter, {}).items())
         }
 
     def load_state(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
-        """Restore what `state` gave. A missing or extra entry or another shape is an InputError naming it."""
-        fresh: dict[str, dict[str, Tensor]] = {name: {} for name in self.named}
+        """Restore what `state` gave.
+
+        Raises:
+            InputError: an entry is missing, left over or of another shape.
+        """
+        fresh: dict[str, dict[str, Tensor]] = {name: {} for name in self.held}
         for key, value in tensors.items():
             entry, _, name = key.partition("/")
             self._check(entry, name, value, where=where)
             fresh[name][entry] = value.clone()
-        for name, parameter in self.named.items():
+        for name, parameter in self.held.items():
             part = self._part_of(parameter)
             missing = sorted(_ENTRIES[type(part)] - fresh[name].keys())
             if missing and tensors:
                 raise InputError(f"{where}: the optimizer's {missing[0]!r} of {name!r} is missing")
-        for name, parameter in self.named.items():
+        for name, parameter in self.held.items():
             # The step too: fused AdamW counts on the device.
             moved = {entry: value.to(parameter.device) for entry, value in fresh[name].items()}
             self._part_of(parameter).state[parameter] = moved
 
+    def refresh(self) -> None:
+        """The parameters were changed by somebody else: take them as they are now."""
+        self._owned.refresh()
+
     def _check(self, entry: str, name: str, value: Tensor, *, where: str) -> None:
-        parameter = self.named.get(name)
+        parameter = self.held.get(name)
         if parameter is None or entry not in _ENTRIES[type(self._part_of(parameter))]:
             raise InputError(f"{where}: {entry!r} of {name!r} belongs to no parameter of this optimizer")
         if entry != "step" and value.shape != parameter.shape:

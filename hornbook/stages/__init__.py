@@ -36,4 +36,5 @@ def load(name: str) -> Stage:
         function=getattr(module, name),
         makes=getattr(module, "MAKES", None),
         fingerprint=getattr(module, "fingerprint", None),
+        shared=getattr(module, "SHARED", False),
     )

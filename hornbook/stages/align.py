@@ -30,6 +30,7 @@ from hornbook.trackers import TrackerName
 from hornbook.training import Lora, Opened, Rows, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
+SHARED = True
 fingerprint = arithmetic
 Pair = tuple[Example, Example]
 
@@ -108,14 +109,15 @@ def align(config: Align, run: Run) -> None:
     fit(
         run,
         opened.model,
-        make_optimizer(opened.model, "adamw", learning_rate=config.learning_rate or (5e-4 if config.lora else 5e-5)),
+        partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (5e-4 if config.lora else 5e-5)),
         label="align",
+        device=device,
         batches=batches.step,
         loss=loss,
         steps=batches.steps(config.epochs),
         autocast=autocast,
         evaluate=evaluate,
-        carry=carried(opened.model, autocast=autocast),
+        carry=partial(carried, autocast=autocast),
     )
     save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
 

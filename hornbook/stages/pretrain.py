@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,7 @@ from hornbook.trackers import TrackerName
 from hornbook.training import Lora, OptimizerName, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
+SHARED = True
 fingerprint = arithmetic
 
 
@@ -127,7 +129,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
     device = choose_device(config.device)
     autocast = choose_precision(config.precision, device)
     chosen = mixing.held_out(tokens, replay, most=config.evaluation_tokens)
-    model = _model(config, run, tokenizer, chosen, autocast).to(device)
+    model = _model(config, run, tokenizer, chosen, autocast)
     prepare(model, config.lora, seed=config.seed)
     wanted = config.train_tokens or training_tokens(parameters(model.architecture))
     sequences = config.batch or step_sequences(wanted, length=config.length)
@@ -149,15 +151,16 @@ def pretrain(config: Pretrain, run: Run) -> None:
     fit(
         run,
         model,
-        _optimizer(config, model, sequences=sequences, wanted=wanted),
+        partial(_optimizer, config, sequences=sequences, wanted=wanted),
         label="pretrain",
+        device=device,
         batches=batches.step,
         loss=next_token,
         steps=steps,
         autocast=autocast,
         evaluate=lambda: _measured(config, model, chosen, separator, autocast),
         clip=config.clip,
-        carry=carried(model, autocast=autocast, skip_spikes=config.skip_spikes, ema=config.ema),
+        carry=partial(carried, autocast=autocast, skip_spikes=config.skip_spikes, ema=config.ema),
     )
     run.result(epochs=batches.epochs(steps))
     _tell(run)

@@ -22,6 +22,7 @@ from hornbook.trackers import TrackerName
 from hornbook.training import Lora, Opened, Rows, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
+SHARED = True
 fingerprint = arithmetic
 
 
@@ -92,14 +93,15 @@ def sft(config: Sft, run: Run) -> None:
     fit(
         run,
         opened.model,
-        make_optimizer(opened.model, "adamw", learning_rate=config.learning_rate or (2e-3 if config.lora else 5e-4)),
+        partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (2e-3 if config.lora else 5e-4)),
         label="sft",
+        device=device,
         batches=batches.step,
         loss=next_token,
         steps=batches.steps(config.epochs),
         autocast=autocast,
         evaluate=evaluate,
-        carry=carried(opened.model, autocast=autocast),
+        carry=partial(carried, autocast=autocast),
     )
     save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
 
