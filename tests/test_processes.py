@@ -69,9 +69,10 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def same_curve(run: Path, other: Path) -> None:
+    """The loss to 1e-6; norms to 1e-4, since Adam divides by small gradients and so magnifies their rounding."""
     assert len(metrics(run)) == len(metrics(other))
     for ours, theirs in zip(metrics(run), metrics(other), strict=True):
-        assert ours == {key: pytest.approx(value, rel=1e-5 if "norm" in key else 1e-6) for key, value in theirs.items()}
+        assert ours == {key: pytest.approx(value, rel=1e-4 if "norm" in key else 1e-6) for key, value in theirs.items()}
 
 
 def at_work(runs: Path) -> bool:
