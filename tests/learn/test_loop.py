@@ -12,6 +12,7 @@ from hornbook.learn.batches import Batch
 from hornbook.learn.carry import Carry, carried
 from hornbook.learn.ema import Ema
 from hornbook.learn.examples import batched
+from hornbook.learn.hyperparameters import rates
 from hornbook.learn.loop import Loss, Step, next_token, train
 from hornbook.learn.loss_scale import SMALLEST, LossScale
 from hornbook.learn.optim import Optimizer, adamw, muon
@@ -33,7 +34,7 @@ def run(model: Transformer, optimizer: Optimizer, *, rows: int = 8, length: int 
 
 MAKERS: dict[str, Callable[[Transformer], Optimizer]] = {
     "adamw": lambda m: adamw(m, learning_rate=1e-3),
-    "muon": lambda m: muon(m, learning_rate=1e-3, matrix_learning_rate=1e-3),
+    "muon": lambda m: muon(m, rates=rates(2e-4)),
 }
 
 
