@@ -247,7 +247,7 @@ def test_norms_and_rates_are_told_by_kind_and_group() -> None:
     (step,) = run(model, MAKERS["muon"](model), steps=1)
     assert step.grad_norms.keys() == {"attention", "embedding", "mlp", "norms"}
     assert step.grad_norm**2 == pytest.approx(sum(norm**2 for norm in step.grad_norms.values()))
-    assert step.learning_rates.keys() == {"rest", "hidden"}
+    assert step.learning_rates.keys() == {"embeddings", "vectors", "hidden"}
 
 
 def test_fp16_learns_what_fp32_learns() -> None:
