@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -108,11 +108,17 @@ def check_numbers(kind: Callable[..., Any], values: Mapping[str, Any], *, inside
         UsageError: one is out of them.
     """
     for name, bounds in marks(kind, Bounds).items():
-        value = values.get(name)
-        for key, number in value.items() if isinstance(value, dict) else [("", value)]:
+        for key, number in _numbers(values.get(name)):
             if number is not None and not bounds.hold(number):
                 what = f"{inside}{name}.{key}" if key else f"{inside}{name}"
                 raise UsageError(f"{what} is {number}; it must be {bounds}")
+
+
+def _numbers(value: Any) -> Iterable[tuple[str, Any]]:
+    """The numbers of a field, with their names where it holds several."""
+    if isinstance(value, tuple):
+        return ((str(place), number) for place, number in enumerate(value))
+    return value.items() if isinstance(value, dict) else [("", value)]
 
 
 def build(config: type[Any], values: Mapping[str, Any], *, where: str) -> Any:

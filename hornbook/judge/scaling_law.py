@@ -80,11 +80,13 @@ def fit(rungs: Sequence[Rung]) -> ScalingLaw:
     sizes, tokens, losses = (np.array([getattr(r, name) for r in rungs]) for name in ("parameters", "tokens", "loss"))
     best, span = (0.5, 0.5), 0.45
     for _ in range(8):
-        grids = [np.linspace(max(0.02, centre - span), centre + span, 13) for centre in best]
-        best = min(product(*grids), key=lambda e: _solve(e, sizes, tokens, losses)[1])
-        span /= 3
-    (E, A, B), _ = _solve(best, sizes, tokens, losses)
-    return ScalingLaw(E=E, A=A, alpha=float(best[0]), B=B, beta=float(best[1]))
+        axes = [np.linspace(max(0.02, centre - span), centre + span, 13) for centre in best]
+        exponents = np.array(list(product(*axes)))
+        factors, errors = _solve(exponents, sizes, tokens, losses)
+        place = int(errors.argmin())
+        best, span = (float(exponents[place, 0]), float(exponents[place, 1])), span / 3
+    E, A, B = factors[place].tolist()
+    return ScalingLaw(E=E, A=A, alpha=best[0], B=B, beta=best[1])
 
 
 def predict(rungs: Sequence[Rung], *, parameters: float, tokens: float) -> Prediction:
@@ -118,28 +120,25 @@ def _spans(rungs: Sequence[Rung]) -> bool:
     return all(len({getattr(rung, name) for rung in rungs}) > 1 for name in ("parameters", "tokens"))
 
 
-def _solve(
-    exponents: tuple[float, ...], sizes: Floats, tokens: Floats, losses: Floats
-) -> tuple[tuple[float, float, float], float]:
-    """(E, A, B) for given exponents and the sum of squared relative errors."""
-    # Numbers near 1, so that the products are well conditioned.
-    scales = (1.0, sizes.min() ** exponents[0], tokens.min() ** exponents[1])
-    columns = np.stack(
-        [np.ones_like(sizes), scales[1] / sizes ** exponents[0], scales[2] / tokens ** exponents[1]], axis=1
-    )
-    found, error = _nonnegative(columns / losses[:, None], np.ones_like(losses))
-    E, A, B = (float(value * scale) for value, scale in zip(found, scales, strict=True))
-    return (E, A, B), error
+def _solve(exponents: Floats, sizes: Floats, tokens: Floats, losses: Floats) -> tuple[Floats, Floats]:
+    """For each of G pairs of exponents [G, 2]: the best E, A and B [G, 3], and their squared relative error [G]."""
+    alpha, beta = exponents[:, :1], exponents[:, 1:]
+    # In units of the smallest rung the factors are near 1, so that the products are well conditioned.
+    terms = [np.ones((len(exponents), len(sizes))), (sizes.min() / sizes) ** alpha, (tokens.min() / tokens) ** beta]
+    factors, errors = _nonnegative(np.stack(terms, axis=2) / losses[:, None])
+    units = np.concatenate([np.ones_like(alpha), sizes.min() ** alpha, tokens.min() ** beta], axis=1)
+    return factors * units, errors
 
 
-def _nonnegative(columns: Floats, wanted: Floats) -> tuple[Floats, float]:
-    """Least squares without negative factors: the best of the few ways to hold some of them at 0."""
-    best, least = np.zeros(columns.shape[1]), float(wanted @ wanted)
-    for mask in product((False, True), repeat=columns.shape[1]):
+def _nonnegative(columns: Floats) -> tuple[Floats, Floats]:
+    """Factors of [G, n, k] columns that sum to 1, none negative: the best of the few ways to hold some of them at 0."""
+    best, least = np.zeros(columns.shape[::2]), np.full(len(columns), float(columns.shape[1]))
+    for mask in list(product((False, True), repeat=columns.shape[2]))[1:]:
         chosen = np.flatnonzero(mask)
-        factors = np.linalg.lstsq(columns[:, chosen], wanted, rcond=None)[0] if len(chosen) else np.zeros(0)
-        error = float(((columns[:, chosen] @ factors - wanted) ** 2).sum())
-        if error < least and (factors >= 0).all():
-            best, least = np.zeros(columns.shape[1]), error
-            best[chosen] = factors
+        factors = np.linalg.pinv(columns[:, :, chosen]).sum(axis=2)
+        errors = ((np.einsum("gnk,gk->gn", columns[:, :, chosen], factors) - 1) ** 2).sum(axis=1)
+        better = (errors < least) & (factors >= 0).all(axis=1)
+        least[better] = errors[better]
+        best[better] = 0.0
+        best[np.ix_(better, chosen)] = factors[better]
     return best, least

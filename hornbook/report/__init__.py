@@ -16,12 +16,14 @@ from jinja2 import Environment, PackageLoader
 
 from hornbook.report import charts, data, scores, wording
 from hornbook.report.folder import Run, load
+from hornbook.report.ladder import ladder
 from hornbook.report.lineage import lineage
 from hornbook.report.live import load_going
 from hornbook.report.wording import compact, duration
 
 _HAS_ITS_SECTION = {"before", "after", "models", "labels", "samples", "improvements", "intervals"}
 _HAS_ITS_SECTION |= {"outcomes", "speaker", "examples", "table", "removed", "steps"}
+_HAS_ITS_SECTION |= {"ladder", "predicted", "cost", "error_of_largest"}
 _MADE = {"align": "an aligned", "sft": "an instruction-tuned", "pretrain": "a base"}
 
 
@@ -100,7 +102,8 @@ def _environment() -> Environment:
     written = ("compact", "count", "size", "duration", "score", "name_of", "metric_of")
     environment.filters |= {name: getattr(wording, name) for name in written}
     environment.filters |= {"change": scores.change, "gauge": scores.gauge, "matrix": scores.matrix}
-    environment.filters |= {"curves": charts.curves, "numbers": charts.numbers, "data_card": data.data_card}
+    environment.filters |= {"ladder": ladder, "curves": charts.curves}
+    environment.filters |= {"numbers": charts.numbers, "data_card": data.data_card}
     return environment
 
 

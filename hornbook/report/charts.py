@@ -1,14 +1,8 @@
-"""Curves for the report, by matplotlib.
-
-Each is one inline SVG without script, external reference or fixed colour: strokes are CSS variables of the page,
-so the same picture serves the light and the dark page. The same numbers give the same bytes.
-"""
+"""Curves of training runs for the report."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -16,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
+from hornbook.report.canvas import canvas, plain, series, whole
 from hornbook.report.folder import Json
-from hornbook.report.wording import metric_of, rank, score, size, svg
+from hornbook.report.wording import metric_of, rank, score, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,13 +24,6 @@ _MEASURED_ALWAYS = ("step", "tokens", "learned", "loss", "learning_rate", "grad_
 _ASIDE = ("grad_norm", "learning_rate", "tokens_per_second", "mfu", "memory")
 _SMOOTH = ("loss", "grad_norm", "tokens_per_second", "mfu")
 
-SERIES = 6
-"""How many colours the page has for lines; more lines than that begin again."""
-
-_INK, _RULE, _FAINT = "#010101", "#020202", "#030303"
-_VARIABLES = {_INK: "var(--muted)", _RULE: "var(--rule)", _FAINT: "var(--faint)"} | {
-    f"#0a0a{n:02x}": f"var(--series-{n})" for n in range(SERIES)
-}
 _MOST_POINTS = 240
 
 
@@ -124,20 +112,12 @@ def curve(
         small: for a narrow column beside others.
         unit: how the values are written beside the picture; plainly where it is None.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     width, height = (240, 92) if small else (390, 206)
-    buffer = io.BytesIO()
-    with rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "axes.formatter.useoffset": False}):
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72, frameon=False)
-        axes = figure.add_axes((44 / width, 22 / height, 1 - 54 / width, 1 - 32 / height))
-        _frame(axes, ticks=2 if small else 4, unit=unit or _tick)
-        for index, points in enumerate(lines.values()):
-            _line(axes, finite(points), colour=f"#0a0a{index % SERIES:02x}", smooth=smooth)
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     description = "; ".join(_spoken(name, finite(points)) for name, points in lines.items())
-    return _inline(buffer.getvalue().decode(), title=title, description=description)
+    with canvas(width, height, title=title, description=description, ticks=2 if small else 4, unit=unit) as drawing:
+        for place, points in enumerate(lines.values()):
+            _line(drawing.axes, finite(points), colour=series(place), smooth=smooth)
+    return drawing.picture
 
 
 def finite(points: Points) -> list[tuple[float, float]]:
@@ -149,37 +129,11 @@ def _spoken(name: str, points: Points) -> str:
     return f"{name}: {points[0][1]:.4g} at step {points[0][0]:g}, {points[-1][1]:.4g} at step {points[-1][0]:g}"
 
 
-def _frame(axes: Axes, *, ticks: int, unit: Callable[[float], str]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    axes.patch.set_visible(False)
-    for side in ("top", "left", "right"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set(color=_RULE, linewidth=1)
-    axes.grid(axis="y", color=_RULE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelsize=11, labelcolor=_INK, pad=6)
-    axes.xaxis.set_major_locator(MaxNLocator(ticks + 1, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(ticks))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _steps(value)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: unit(value)))
-    axes.margins(x=0.01, y=0.08)
-
-
 def _unit(base: str) -> Callable[[float], str]:
     known = metric_of(base)
     if known.percent:
         return lambda value: f"{100 * value:.3g}%"
-    return size if known.bytes else _steps if known.whole else _tick
-
-
-def _steps(value: float) -> str:
-    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
-
-
-def _tick(value: float) -> str:
-    mantissa, _, exponent = f"{value:.4g}".partition("e")
-    return (f"{mantissa}e{int(exponent)}" if exponent else mantissa).replace("-", "\u2212")
+    return size if known.bytes else whole if known.whole else plain
 
 
 def _line(axes: Axes, points: Points, *, colour: str, smooth: bool) -> None:
@@ -211,24 +165,6 @@ def _thinned(points: Points) -> list[tuple[float, float]]:
     stretches = [points[start : start + size] for start in range(0, len(points), size)]
     chosen = {pick(stretch, key=lambda p: (p[1], p[0])) for stretch in stretches for pick in (min, max)}
     return sorted(chosen | {points[0], points[-1]})
-
-
-def _inline(drawn: str, *, title: str, description: str) -> Markup:
-    """matplotlib's file as a part of a page: in its colours and typeface, ids only where they are used."""
-    start = drawn.index("<svg")
-    body = drawn[drawn.index(">", start) + 1 :]
-    body = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r"<clipPath.*?</clipPath>", "", body, flags=re.DOTALL)
-    body = re.sub(r' clip-path="[^"]*"| transform="rotate\(-0[^"]*"|font-family: [^;]*; |<g/>', "", body)
-    body = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d)\d+", r"\1", tag[0]), body)
-    used = set(re.findall(r"#([\w-]+)", body))
-    body = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", body)
-    for colour, variable in _VARIABLES.items():
-        body = body.replace(colour, variable)
-    body = re.sub(r"\s*\n\s*", "\n", body.replace("xlink:href", "href"))
-    view = re.search(r'viewBox="([\d. ]+)"', drawn)
-    assert view is not None
-    return svg(body.strip().removesuffix("</svg>"), view=view[1], title=title, description=description)
 
 
 def listed(rows: Sequence[Json], key: str) -> list[tuple[float, float]]:

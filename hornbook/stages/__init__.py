@@ -14,6 +14,7 @@ SUMMARIES = {
     "tokenize": "Train or take a tokenizer and write the corpus as token shards.",
     "instruct": "Make instruction rows, preference pairs and minimal pairs from a corpus.",
     "pretrain": "Train a language model on tokens: from scratch, or on from a base, whole or by LoRA.",
+    "scale": "Train a ladder of small models, and predict what a larger one would reach before paying for it.",
     "sft": "Teach a base model to answer: supervised finetuning on conversations.",
     "align": "Teach a model what is preferred: direct preference optimization on pairs.",
     "evaluate": "Measure models beside each other on held-out text, answers, preferences and minimal pairs.",
