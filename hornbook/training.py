@@ -27,7 +27,7 @@ from hornbook.learn.loop import Loss, Step, train
 from hornbook.learn.optim import Optimizer, adamw, muon
 from hornbook.learn.parallel import processes, settle, sharded
 from hornbook.learn.rows import BadRow, sift
-from hornbook.learn.schedules import warmup_stable_decay
+from hornbook.learn.schedules import WARMUP, warmup_stable_decay
 from hornbook.manifest import Input
 from hornbook.memory import resident
 from hornbook.model import lora
@@ -203,23 +203,25 @@ def fit(
     steps: int,
     autocast: torch.dtype | None,
     evaluate: Callable[[], Mapping[str, float]],
+    before: Callable[[], Mapping[str, float]] | None = None,
     evaluations: int = 8,
-    warmup: float = 0.05,
+    warmup: float = WARMUP,
     clip: float = 1.0,
     carry: Callable[[Transformer], Carry],
 ) -> None:
     """Train with progress, records, evaluations and checkpoints; a killed run goes on to the same bytes.
 
-    `evaluate` is called before the first step, `evaluations` times on the way and after the last: with an average of
-    the weights in `carry`, on that, and it is what the model holds in the end. With several processes the model is
-    shared out on `device` meanwhile, and whole again afterwards: so optimizer and carry are made here.
+    `evaluate` is called before the first step (or `before`, where that is given), `evaluations` times on the way and
+    after the last: with an average of the weights in `carry`, on that, and it is what the model holds in the end.
+    With several processes the model is shared out on `device` meanwhile, and whole again afterwards: so optimizer and
+    carry are made here.
     """
     with sharded(model, device):
         made, carried = optimizer(model), carry(model)
         first = _resume(run, model, made, carried)
         averaged = nullcontext if carried.average is None else carried.average.in_place
         if first == 0:
-            run.record(0, **_evaluated(model, evaluate))
+            run.record(0, **_evaluated(model, before or evaluate))
         rate = processes().size * matmul_rate(device, autocast or torch.float32)
         every = max(1, -(-steps // evaluations))
         saves = _Saves(run, model, made, carried)

@@ -37,6 +37,8 @@ from hornbook.trackers import TrackerName
 from hornbook.training import Lora, OptimizerName, check_length, fit, make_optimizer, open_model, prepare, save
 
 MAKES = "model"
+FEW = 2048
+"""Held-out tokens of each source that a new model is measured on before it learns: it knows as little of all others."""
 SHARED = True
 fingerprint = arithmetic
 
@@ -129,6 +131,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
     device = choose_device(config.device)
     autocast = choose_precision(config.precision, device)
     chosen = mixing.held_out(tokens, replay, most=config.evaluation_tokens)
+    few = chosen if config.base else mixing.held_out(tokens, replay, most=min(FEW, config.evaluation_tokens))
     model = _model(config, run, tokenizer, chosen, autocast)
     prepare(model, config.lora, seed=config.seed)
     wanted = config.train_tokens or training_tokens(parameters(model.architecture))
@@ -159,6 +162,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
         steps=steps,
         autocast=autocast,
         evaluate=lambda: _measured(config, model, chosen, separator, autocast),
+        before=lambda: _measured(config, model, few, separator, autocast),
         clip=config.clip,
         carry=partial(carried, autocast=autocast, skip_spikes=config.skip_spikes, ema=config.ema),
     )
