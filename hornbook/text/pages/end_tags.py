@@ -158,7 +158,7 @@ def _end_heading(m: Making, s: Record) -> None:
 
 @kernel
 def _end_form(m: Making, s: Record) -> None:
-    """A form ends though elements in it are still open, which stay so."""
+    """A form ends though elements in it are still open, which stay so; text before them needs it, and so a parser."""
     form = s.form
     s.form = -1
     at = s.depth
@@ -167,6 +167,8 @@ def _end_form(m: Making, s: Record) -> None:
             close_implied(m, s, 0)
             if at == s.depth:
                 close(m, s)
+            elif s.low == at and m.blocks[s.block].length > 0:
+                s.problem = UNSURE
             else:
                 take_out(m, s, at)
             return

@@ -112,6 +112,7 @@ def test_tags_tell_the_tree_that_a_parser_makes(page: str) -> None:
         "<frameset><frame>",
         "<plaintext>one",
         "<div><svg>one</div>two",
+        "<form>one <span></form>",
     ],
 )
 def test_what_a_parser_must_move_is_left_to_one(page: str) -> None:
