@@ -27,7 +27,7 @@ from hornbook.learn.loop import Loss, Step, train
 from hornbook.learn.optim import Optimizer, adamw, muon
 from hornbook.learn.parallel import processes, settle, sharded
 from hornbook.learn.rows import BadRow, sift
-from hornbook.learn.schedules import WARMUP, warmup_stable_decay
+from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.manifest import Input
 from hornbook.memory import resident
 from hornbook.model import lora
@@ -41,6 +41,8 @@ from hornbook.text.document import held_out
 
 HELD_OUT = 0.05
 """Fraction of the rows of a plain file that is kept for evaluation."""
+EVALUATIONS = 8
+"""On held-out text while a model learns."""
 SAVE_EVERY = 30.0
 """Seconds between checkpoints: what a kill can cost."""
 
@@ -204,14 +206,12 @@ def fit(
     autocast: torch.dtype | None,
     evaluate: Callable[[], Mapping[str, float]],
     before: Callable[[], Mapping[str, float]] | None = None,
-    evaluations: int = 8,
-    warmup: float = WARMUP,
     clip: float = 1.0,
     carry: Callable[[Transformer], Carry],
 ) -> None:
     """Train with progress, records, evaluations and checkpoints; a killed run goes on to the same bytes.
 
-    `evaluate` is called before the first step (or `before`, where that is given), `evaluations` times on the way and
+    `evaluate` is called before the first step (or `before`, where that is given), `EVALUATIONS` times on the way and
     after the last: with an average of the weights in `carry`, on that, and it is what the model holds in the end.
     With several processes the model is shared out on `device` meanwhile, and whole again afterwards: so optimizer and
     carry are made here.
@@ -223,7 +223,7 @@ def fit(
         if first == 0:
             run.record(0, **_evaluated(model, before or evaluate))
         rate = processes().size * matmul_rate(device, autocast or torch.float32)
-        every = max(1, -(-steps // evaluations))
+        every = max(1, -(-steps // EVALUATIONS))
         saves = _Saves(run, model, made, carried)
         with run.progress(label, total=steps, unit="steps", start=first, stops=False) as bar:
             for done in train(
@@ -231,7 +231,7 @@ def fit(
                 batches=batches,
                 loss=loss,
                 optimizer=made,
-                schedule=lambda step: warmup_stable_decay(step, steps, warmup=warmup),
+                schedule=lambda step: warmup_stable_decay(step, steps),
                 steps=steps,
                 first=first,
                 clip=clip,
@@ -247,10 +247,15 @@ def fit(
                 saves.after(done.step)
         if carried.average is not None:
             carried.average.settle()
+    _summarize(run, model, made, steps=steps)
+
+
+def _summarize(run: Run, model: Transformer, optimizer: Optimizer, *, steps: int) -> None:
+    """What the manifest and the report say of a training that is done."""
     run.result(
         steps=steps,
         parameters=sum(p.numel() for p in model.parameters()),
-        trainable=sum(p.numel() for p in made.named.values()),
+        trainable=sum(p.numel() for p in optimizer.named.values()),
     )
     if rows := run.recorded():
         run.result(before=_metrics(rows[0]), after=_metrics(rows[-1]), tokens=sum(row.get("tokens", 0) for row in rows))

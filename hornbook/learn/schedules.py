@@ -5,12 +5,9 @@ Steps count from 0. Fractions are of `total`.
 
 from __future__ import annotations
 
-WARMUP = 0.05
-"""Fraction of the steps in which the rate grows."""
-
 
 def warmup_stable_decay(
-    step: int, total: int, *, warmup: float = WARMUP, decay: float = 0.4, floor: float = 0.0
+    step: int, total: int, *, warmup: float = 0.05, decay: float = 0.4, floor: float = 0.0
 ) -> float:
     """Linear up, flat, linear down to `floor` (Hägele et al., arXiv 2405.18392)."""
     left = (total - step) / max(1.0, decay * total)
