@@ -142,7 +142,7 @@ def ours(*, folder: Path, seconds: float, seed: int = 0, depth: int = 4, **_: An
     from hornbook.learn.schedules import warmup_stable_decay
     from hornbook.model.dial import shape
     from hornbook.model.transformer import Transformer
-    from hornbook.training import make_optimizer
+    from hornbook.training.adapting import make_optimizer
 
     def prepared(total: float) -> tuple[Transformer, int, Callable[[int, float], None]]:
         sequences = step_sequences(total, length=LENGTH)

@@ -13,7 +13,7 @@ from measure import Measured, Peer, Row, Stopwatch, fresh, main, resident_mb
 
 if TYPE_CHECKING:
     from hornbook.learn.examples import Example
-    from hornbook.training import Opened
+    from hornbook.training.opening import Opened
 
 LENGTH = 512
 """Tokens of a conversation, at most."""
@@ -45,15 +45,15 @@ def opened(folder: Path) -> Opened:
     import torch
 
     from hornbook.manifest import Input
-    from hornbook.training import open_model
+    from hornbook.training.opening import open_model
 
     return open_model(Input(folder / "model"), device=torch.device("cpu"))
 
 
 def adapter(lora: bool) -> Any:
-    from hornbook.training import Lora
+    from hornbook.training.options import Lora, Training
 
-    return Lora(r=RANK, alpha=ALPHA) if lora else None
+    return Training(lora=Lora(r=RANK, alpha=ALPHA) if lora else None)
 
 
 # -- SFT --------------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def sft(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
 
     from hornbook.learn.examples import Examples, batched
     from hornbook.learn.loop import next_token
-    from hornbook.training import make_optimizer, prepare
+    from hornbook.training.adapting import make_optimizer, prepare
 
     model = opened(folder)
     examples = _examples(model, rows)
@@ -170,7 +170,7 @@ def _trained(trainer: Any, tokens: int, notes: dict[str, Any]) -> Measured:
 def dpo(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
     """Our packed pairs, bf16; encoding the rows and the pass of the reference are part of the time."""
     from hornbook.learn.examples import Examples
-    from hornbook.training import make_optimizer, prepare
+    from hornbook.training.adapting import make_optimizer, prepare
 
     model = opened(folder)
     notes = {"loaded_mb": round(resident_mb())}

@@ -100,7 +100,7 @@ def train(*, depth: int, vocabulary: int, length: int, batch: int, steps: int, o
     """Our model, optimizer and loop."""
     from hornbook.learn.loop import next_token, train
     from hornbook.model.transformer import Transformer
-    from hornbook.training import make_optimizer
+    from hornbook.training.adapting import make_optimizer
 
     architecture = llama(depth, vocabulary=vocabulary, length=length)
     model = Transformer(architecture).initialize(0)

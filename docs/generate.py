@@ -28,7 +28,7 @@ from hornbook.text.judge import blocklist_lines
 from hornbook.text.privacy import DEFAULT
 from hornbook.text.rules.c4 import c4_lines
 from hornbook.text.rules.quality import FILTERS
-from hornbook.training import Lora
+from hornbook.training.options import Lora
 
 ROOT = Path(__file__).parents[1]
 NOTE = "<!-- Written by docs/generate.py (`make docs`); change the code instead. -->\n"
@@ -160,9 +160,9 @@ def _keys(config: type[Any]) -> str:
 
 
 def attribute_docs(kind: type[Any]) -> dict[str, str]:
-    """What stands as a string below each attribute of a class."""
+    """What stands as a string below each attribute of a class, and of those that it inherits from."""
+    found = {name: said for base in kind.__bases__ if base is not object for name, said in attribute_docs(base).items()}
     (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body if isinstance(node, ast.ClassDef))
-    found = {}
     for above, node in pairwise(body):
         if isinstance(above, ast.AnnAssign) and isinstance(above.target, ast.Name) and isinstance(node, ast.Expr):
             found[above.target.id] = " ".join(str(ast.literal_eval(node.value)).split())

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from hornbook.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,19 @@ Positive = Annotated[float, Bounds(above=0)]
 NotNegative = Annotated[float, Bounds(least=0)]
 Fraction = Annotated[float, Bounds(above=0, below=1)]
 Probability = Annotated[float, Bounds(above=0, most=1)]
+
+
+@typing.dataclass_transform(frozen_default=True)
+def options(kind: type[T]) -> type[T]:
+    """A frozen dataclass of a stage's options that adds to those of a class which others share.
+
+    Its own come first: dataclasses put what is inherited before what can be given without a name.
+    """
+    made = dataclass(frozen=True)(kind)
+    fields: dict[str, dataclasses.Field[Any]] = made.__dataclass_fields__  # type: ignore[attr-defined]
+    own = sorted(fields, key=lambda name: (fields[name].kw_only, name not in kind.__annotations__))
+    made.__dataclass_fields__ = {name: fields[name] for name in own}  # type: ignore[attr-defined]
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -199,7 +199,7 @@ def test_the_folders_are_what_transformers_and_peft_read(system: System) -> None
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from hornbook.manifest import Input
-    from hornbook.training import open_model
+    from hornbook.training.opening import open_model
 
     tokens = torch.tensor([[0, 300, 301, 302, 17]])
     cpu = torch.device("cpu")

@@ -21,7 +21,7 @@ from hornbook.model.weights import load_model, save_model
 from hornbook.stages import load
 from hornbook.text import bpe
 from hornbook.text.document import Document, write_documents
-from hornbook.training import open_model
+from hornbook.training.opening import open_model
 
 WORDS = ("river", "meadow", "barn", "lantern", "orchard")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hornbook.config import Count, Positive, Takes, Unhashed
-from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
+from hornbook.config import Count, Positive, Takes, options
+from hornbook.device import arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import preference_accuracy
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Batch
@@ -26,8 +26,12 @@ from hornbook.learn.rows import read_preferences
 from hornbook.model.recompute import recompute_layers
 from hornbook.model.transformer import Transformer
 from hornbook.run import Run
-from hornbook.trackers import TrackerName
-from hornbook.training import Lora, Opened, Rows, check_length, fit, make_optimizer, open_model, prepare, save
+from hornbook.training.adapting import make_optimizer, prepare
+from hornbook.training.fitting import fit
+from hornbook.training.opening import Opened, check_length, open_model
+from hornbook.training.options import Training
+from hornbook.training.reading import Rows
+from hornbook.training.saving import save
 
 MAKES = "model"
 SHARED = True
@@ -35,8 +39,8 @@ fingerprint = arithmetic
 Pair = tuple[Example, Example]
 
 
-@dataclass(frozen=True)
-class Align:
+@options
+class Align(Training):
     """Teach a model what is preferred: direct preference optimization on pairs.
 
     The model that training starts from is the reference; its log-probabilities are taken once, before the first step.
@@ -47,8 +51,6 @@ class Align:
     _: KW_ONLY
     rows: Annotated[Path, Takes("rows")]
     """Run of `instruct`, or a JSONL file with `prompt`, `chosen` and `rejected` in each row."""
-    lora: Lora | None = None
-    """Train only a low-rank adapter."""
     beta: Positive = 0.1
     """How strongly the model is held to the reference (arXiv 2305.18290)."""
     epochs: Positive = 1.0
@@ -67,14 +69,6 @@ class Align:
     """What to do with a row that cannot be learned from: end, or set it aside and count it."""
     seed: int = 0
     """Chooses the order of the rows."""
-    device: Device = "auto"
-    """Where to compute."""
-    precision: Precision = "auto"
-    """Of matrix products; weights and optimizer are kept in fp32."""
-    recompute: bool = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
-    track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
-    """Trackers to tell of it, besides TensorBoard."""
 
 
 def align(config: Align, run: Run) -> None:
@@ -85,7 +79,7 @@ def align(config: Align, run: Run) -> None:
     train, valid = _pairs(config, run, opened)
     autocast = choose_precision(config.precision, device)
     reference = _reference(config, run, opened.model, train, autocast)
-    prepare(opened.model, config.lora, seed=config.seed)
+    prepare(opened.model, config, seed=config.seed)
     if config.recompute:
         recompute_layers(opened.model)
     batches = Examples(
@@ -109,7 +103,7 @@ def align(config: Align, run: Run) -> None:
     fit(
         run,
         opened.model,
-        partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (5e-4 if config.lora else 5e-5)),
+        partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (5e-4 if config.adapts else 5e-5)),
         label="align",
         device=device,
         batches=batches.step,

@@ -19,7 +19,7 @@ from hornbook.learn.rows import MARKS
 from hornbook.manifest import Input
 from hornbook.model.decode import Decoder
 from hornbook.model.sample import generate
-from hornbook.training import Opened, open_model
+from hornbook.training.opening import Opened, open_model
 
 
 @dataclass(frozen=True)

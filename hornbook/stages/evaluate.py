@@ -23,7 +23,8 @@ from hornbook.manifest import Manifest
 from hornbook.model.sample import complete
 from hornbook.run import Run
 from hornbook.text import bpe, shards
-from hornbook.training import Opened, Rows, check_length, open_model
+from hornbook.training.opening import Opened, check_length, open_model
+from hornbook.training.reading import Rows
 
 MAKES = "scores"
 fingerprint = arithmetic

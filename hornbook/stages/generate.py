@@ -14,7 +14,7 @@ from hornbook.errors import EmptyInput
 from hornbook.manifest import Input
 from hornbook.model.sample import complete
 from hornbook.text import bpe
-from hornbook.training import open_model
+from hornbook.training.opening import open_model
 
 
 @dataclass(frozen=True)

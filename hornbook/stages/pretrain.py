@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer
 
 from hornbook import mixing
-from hornbook.config import Bounds, Count, Fraction, NotNegative, Positive, Takes, Unhashed
-from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
+from hornbook.config import Bounds, Count, Fraction, NotNegative, Positive, Takes, options
+from hornbook.device import arithmetic, choose_device, choose_precision
 from hornbook.errors import InputError, UsageError
 from hornbook.judge.score import bits_per_byte
 from hornbook.learn.carry import carried
@@ -33,8 +33,11 @@ from hornbook.model.vocabulary import extend
 from hornbook.run import Run
 from hornbook.text import bpe
 from hornbook.text.extension import new_pieces, respelt
-from hornbook.trackers import TrackerName
-from hornbook.training import Lora, OptimizerName, check_length, fit, make_optimizer, open_model, prepare, save
+from hornbook.training.adapting import OptimizerName, make_optimizer, prepare
+from hornbook.training.fitting import fit
+from hornbook.training.opening import check_length, open_model
+from hornbook.training.options import Training
+from hornbook.training.saving import save
 
 MAKES = "model"
 FEW = 2048
@@ -43,8 +46,8 @@ SHARED = True
 fingerprint = arithmetic
 
 
-@dataclass(frozen=True)
-class Pretrain:
+@options
+class Pretrain(Training):
     """Train a language model on tokens: from scratch, or on from a base, whole or by LoRA.
 
     Teacher forcing on windows of the corpus, cross-entropy, no token sees another document. One dial, `depth`, sets
@@ -56,8 +59,6 @@ class Pretrain:
     _: KW_ONLY
     base: Annotated[Path | None, Takes("model")] = None
     """Model to go on from, instead of a new one."""
-    lora: Lora | None = None
-    """Train only a low-rank adapter of the base."""
     depth: Count = 6
     """Layers of a new model; its width is 64 times that."""
     length: Count = 256
@@ -100,16 +101,8 @@ class Pretrain:
     """Held-out tokens of each source that bits per byte is measured on while training."""
     seed: int = 0
     """Chooses starting weights and the order of the documents."""
-    device: Device = "auto"
-    """Where to compute."""
-    precision: Precision = "auto"
-    """Of matrix products; weights and optimizer are kept in fp32."""
     compile: Compile = "auto"
     """Compile the layers with torch.compile: never, always, or where the run is long enough to pay for its start-up."""
-    recompute: bool = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
-    track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
-    """Trackers to tell of it, besides TensorBoard."""
 
     def __post_init__(self) -> None:
         if self.phases and (self.sources or self.late):
@@ -133,7 +126,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
     chosen = mixing.held_out(tokens, replay, most=config.evaluation_tokens)
     few = chosen if config.base else mixing.held_out(tokens, replay, most=min(FEW, config.evaluation_tokens))
     model = _model(config, run, tokenizer, chosen, autocast)
-    prepare(model, config.lora, seed=config.seed)
+    prepare(model, config, seed=config.seed)
     wanted = config.train_tokens or training_tokens(parameters(model.architecture))
     sequences = config.batch or step_sequences(wanted, length=config.length)
     steps = max(1, round(wanted / (sequences * config.length)))
@@ -195,7 +188,7 @@ def _model(
 ) -> Transformer:
     """A new model; or the base, with rows for the tokens that its tokenizer was extended by."""
     if config.base is None:
-        if config.lora is not None:
+        if config.adapts:
             raise InputError("an adapter needs a base to adapt", hint='base = "path/to/a/model"')
         return Transformer(shape(config.depth, vocabulary=tokenizer.get_vocab_size(), length=config.length)).initialize(
             config.seed
@@ -210,7 +203,7 @@ def _model(
         )
     if not pieces:
         return opened.model
-    if config.lora is not None:
+    if config.adapts:
         raise InputError(
             f"{config.tokens} has {len(pieces)} new pieces, and an adapter, which leaves embeddings alone, learns none",
             hint="train the whole model, without `lora`",
@@ -223,7 +216,7 @@ def _model(
 
 def _optimizer(config: Pretrain, model: Transformer, *, sequences: int, wanted: float) -> Optimizer:
     new = peak_rate(sequences * config.length, total=wanted)
-    derived = new if config.base is None else 3e-4 if config.lora is None else 1e-3
+    derived = new if config.base is None else 3e-4 if not config.adapts else 1e-3
     return make_optimizer(
         model,
         config.optimizer or ("muon" if config.base is None else "adamw"),

@@ -24,7 +24,8 @@ from hornbook.model.transformer import Transformer
 from hornbook.progress import Bar
 from hornbook.run import Run
 from hornbook.text import bpe
-from hornbook.training import make_optimizer, open_model
+from hornbook.training.adapting import make_optimizer
+from hornbook.training.opening import open_model
 
 MAKES = "scaling law"
 fingerprint = arithmetic

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hornbook.config import Count, Positive, Takes, Unhashed
-from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
+from hornbook.config import Count, Positive, Takes, options
+from hornbook.device import arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import answer_log_likelihood
 from hornbook.judge.score import log_likelihoods
 from hornbook.learn.carry import carried
@@ -18,16 +18,20 @@ from hornbook.learn.loop import next_token
 from hornbook.learn.rows import read_conversations
 from hornbook.model.recompute import recompute_layers
 from hornbook.run import Run
-from hornbook.trackers import TrackerName
-from hornbook.training import Lora, Opened, Rows, check_length, fit, make_optimizer, open_model, prepare, save
+from hornbook.training.adapting import make_optimizer, prepare
+from hornbook.training.fitting import fit
+from hornbook.training.opening import Opened, check_length, open_model
+from hornbook.training.options import Training
+from hornbook.training.reading import Rows
+from hornbook.training.saving import save
 
 MAKES = "model"
 SHARED = True
 fingerprint = arithmetic
 
 
-@dataclass(frozen=True)
-class Sft:
+@options
+class Sft(Training):
     """Teach a base model to answer: supervised finetuning on conversations.
 
     The loss is on the assistant's words only. Conversations are packed into rows without seeing each other, so a step
@@ -39,8 +43,6 @@ class Sft:
     _: KW_ONLY
     rows: Annotated[Path, Takes("rows")]
     """Run of `instruct`, or a JSONL file with `messages` in each row."""
-    lora: Lora | None = None
-    """Train only a low-rank adapter."""
     epochs: Positive = 2.0
     """Times that each conversation is learned from."""
     length: Count = 512
@@ -57,14 +59,6 @@ class Sft:
     """What to do with a row that cannot be learned from: end, or set it aside and count it."""
     seed: int = 0
     """Chooses the order of the rows."""
-    device: Device = "auto"
-    """Where to compute."""
-    precision: Precision = "auto"
-    """Of matrix products; weights and optimizer are kept in fp32."""
-    recompute: bool = False
-    """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
-    track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
-    """Trackers to tell of it, besides TensorBoard."""
 
 
 def sft(config: Sft, run: Run) -> None:
@@ -73,7 +67,7 @@ def sft(config: Sft, run: Run) -> None:
     opened = open_model(run.input("base"), device=device)
     check_length(opened.model, config.length)
     train, valid = _examples(config, run, opened)
-    prepare(opened.model, config.lora, seed=config.seed)
+    prepare(opened.model, config, seed=config.seed)
     if config.recompute:
         recompute_layers(opened.model)
     batches = Examples(
@@ -93,7 +87,7 @@ def sft(config: Sft, run: Run) -> None:
     fit(
         run,
         opened.model,
-        partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (2e-3 if config.lora else 5e-4)),
+        partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (2e-3 if config.adapts else 5e-4)),
         label="sft",
         device=device,
         batches=batches.step,

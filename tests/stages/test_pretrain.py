@@ -14,7 +14,7 @@ from hornbook.manifest import Input, read_manifest
 from hornbook.stages import load
 from hornbook.text import bpe
 from hornbook.text.document import Document, write_documents
-from hornbook.training import open_model
+from hornbook.training.opening import open_model
 from tests.stages.test_tokenize import document
 
 GREEK = ["Η", "θάλασσα", "είναι", "ήρεμη", "και", "ο", "ουρανός", "καθαρός", "πάνω", "από", "τον", "ελαιώνα"]

@@ -1,0 +1,42 @@
+"""Writing what was trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from hornbook.model import lora
+from hornbook.model.folder import copy_files
+from hornbook.model.transformer import Transformer
+from hornbook.model.weights import TOKENIZER_FILES, save_model
+from hornbook.run import Run
+from hornbook.text import bpe
+
+
+def save(
+    run: Run,
+    model: Transformer,
+    *,
+    tokenizer: Tokenizer,
+    folder: Path,
+    base: str | None = None,
+    template: str | None = None,
+) -> None:
+    """Write what was trained: a Hugging Face folder or, where only an adapter was, a PEFT folder that names its base.
+
+    `folder` holds the tokenizer's files; `template` is that of a chat model.
+    """
+    if base is not None and (run.input(base).path / lora.CONFIG).is_file() and lora.adapted(model):
+        run.say("the base is an adapter itself, and peft puts none on another: both are merged into a whole model")
+        lora.merge(model)
+    if base is not None and lora.adapted(model):
+        lora.save_adapter(model, run.out, base_name=run.input(base).name)
+        copy_files(folder, run.out, TOKENIZER_FILES)
+    else:
+        end = bpe.separator_id(tokenizer, folder)
+        turn_end = tokenizer.token_to_id(bpe.TURN_END)
+        eos = [turn_end, end] if template and turn_end is not None else [end]
+        save_model(run.out, model, tokenizer=folder, bos=end, eos=eos, pad=tokenizer.token_to_id(bpe.PAD))
+    if template and not (run.out / "chat_template.jinja").exists():
+        (run.out / "chat_template.jinja").write_text(template)
