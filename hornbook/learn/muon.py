@@ -6,12 +6,12 @@ Shapes: r rows and c columns of a matrix.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from hornbook.learn.groups import Group, Part, with_gradient
 from hornbook.model.hardware import has_bf16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -19,39 +19,41 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Part):
     """W <- (1 - lr decay) W - lr sqrt(max(1, r / c)) orthogonal(g + momentum (m - g)), m the average gradient.
 
     The same as torch's, but that matrices of one shape are orthogonalized together, and in the type of which the
     device computes products fastest.
     """
 
-    def __init__(self, params: Any, *, lr: float, weight_decay: float, momentum: float) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+    entries = frozenset({"momentum_buffer"})
+
+    def __init__(self, groups: Sequence[Group], *, momentum: float) -> None:
+        super().__init__(groups)
+        self.momentum = momentum
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            learned = [p for p in group["params"] if p.grad is not None]
+    def step(self) -> None:
+        for group in self.groups:
+            learned = with_gradient(group)
             for shape in dict.fromkeys(p.shape for p in learned):
                 self._update(group, [p for p in learned if p.shape == shape])
 
-    def _update(self, group: dict[str, Any], matrices: Sequence[nn.Parameter]) -> None:
+    def _update(self, group: Group, matrices: Sequence[nn.Parameter]) -> None:
         gradients = [p.grad for p in matrices if p.grad is not None]
         averages = list(self._averages(matrices))
-        torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
-        direction = orthogonal(torch.stack(torch._foreach_lerp(gradients, averages, group["momentum"])))
+        torch._foreach_lerp_(averages, gradients, 1 - self.momentum)
+        direction = orthogonal(torch.stack(torch._foreach_lerp(gradients, averages, self.momentum)))
         rows, columns = matrices[0].shape
-        rate = group["lr"] * math.sqrt(max(1, rows / columns))
-        torch._foreach_mul_(list(matrices), 1 - group["lr"] * group["weight_decay"])
+        rate = group.lr * math.sqrt(max(1, rows / columns))
+        torch._foreach_mul_(list(matrices), 1 - group.lr * group.weight_decay)
         torch._foreach_add_(list(matrices), list(direction.unbind()), alpha=-rate)
 
     def _averages(self, matrices: Sequence[nn.Parameter]) -> Iterator[Tensor]:
         for matrix in matrices:
-            state = self.state[matrix]
-            if not state:
-                state["momentum_buffer"] = torch.zeros_like(matrix)
-            yield state["momentum_buffer"]
+            if matrix not in self.state:
+                self.state[matrix] = {"momentum_buffer": torch.zeros_like(matrix)}
+            yield self.state[matrix]["momentum_buffer"]
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

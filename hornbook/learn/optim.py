@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from hornbook.errors import InputError
+from hornbook.learn.adamw import AdamW
+from hornbook.learn.groups import Group, Named, Part
 from hornbook.learn.hyperparameters import Rates
 from hornbook.learn.muon import Muon
 from hornbook.learn.owned import Owned
 from hornbook.model.lora import trainable
-
-Named = tuple[str, nn.Parameter]
 
 
 def adamw(
@@ -26,7 +24,7 @@ def adamw(
         _group("matrices", matrices, rate=learning_rate, decay=decay),
         _group("rest", rest, rate=learning_rate),
     ]
-    return Optimizer([_adamw(groups, betas=betas)], matrices + rest)
+    return Optimizer([AdamW(groups, betas=betas)], matrices + rest)
 
 
 def muon(model: nn.Module, *, rates: Rates, decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)) -> Optimizer:
@@ -37,8 +35,7 @@ def muon(model: nn.Module, *, rates: Rates, decay: float = 0.1, betas: tuple[flo
     matrices, rest = _split(model)
     hidden = [(name, p) for name, p in matrices if not name.startswith("lm_head.")]
     owned = Owned(hidden)
-    group = {"params": list(owned.mine.values()), "name": "hidden"}
-    orthogonal = Muon([group], lr=rates.matrices, weight_decay=decay, momentum=0.95)
+    hidden_group = _group("hidden", list(owned.mine.items()), rate=rates.matrices, decay=decay)
     head = [(name, p) for name, p in matrices if name.startswith("lm_head.")]
     embeddings = [(name, p) for name, p in rest if p.ndim == 2]
     vectors = [(name, p) for name, p in rest if p.ndim != 2]
@@ -47,35 +44,33 @@ def muon(model: nn.Module, *, rates: Rates, decay: float = 0.1, betas: tuple[flo
         _group("embeddings", embeddings, rate=rates.embeddings if head else rates.head),
         _group("vectors", vectors, rate=rates.vectors),
     ]
-    plain = _adamw(groups, betas=betas)
-    return Optimizer([plain, orthogonal], matrices + rest, owned=owned)
+    parts = [AdamW(groups, betas=betas), Muon([hidden_group], momentum=0.95)]
+    return Optimizer(parts, matrices + rest, owned=owned)
 
 
 class Optimizer:
-    """One or more torch optimizers stepped as one; every group's rate is its peak times the schedule's multiplier.
+    """One or more optimizers stepped as one; every group's rate is its peak times the schedule's multiplier.
 
     With several processes some matrices are stepped whole by their owner: `held` are the parameters stepped here.
     """
 
-    def __init__(
-        self, parts: Sequence[torch.optim.Optimizer], named: Sequence[Named], *, owned: Owned | None = None
-    ) -> None:
+    def __init__(self, parts: Sequence[Part], named: Sequence[Named], *, owned: Owned | None = None) -> None:
         self.parts = tuple(parts)
         self.named = dict(named)
         self._owned = owned or Owned([])
-        here = {id(p) for group in self._groups() for p in group["params"]}
+        here = {id(p) for group in self._groups() for p in group.params}
         held = {**self.named, **self._owned.mine}
         self.held = {name: p for name, p in held.items() if id(p) in here}
-        self._peaks = [group["lr"] for group in self._groups()]
+        self._peaks = [group.lr for group in self._groups()]
 
     def rates(self, multiplier: float) -> dict[str, float]:
         """The rate of every group, by its name, at a multiplier of the peaks."""
-        named = (group["name"] for group in self._groups())
+        named = (group.name for group in self._groups())
         return {name: peak * multiplier for name, peak in zip(named, self._peaks, strict=True)}
 
     def step(self, multiplier: float) -> None:
         for group, peak in zip(self._groups(), self._peaks, strict=True):
-            group["lr"] = peak * multiplier
+            group.lr = peak * multiplier
         self._owned.take_gradients()
         for part in self.parts:
             part.step()
@@ -106,7 +101,7 @@ class Optimizer:
             fresh[name][entry] = value.clone()
         for name, parameter in self.held.items():
             part = self._part_of(parameter)
-            missing = sorted(_ENTRIES[type(part)] - fresh[name].keys())
+            missing = sorted(part.entries - fresh[name].keys())
             if missing and tensors:
                 raise InputError(f"{where}: the optimizer's {missing[0]!r} of {name!r} is missing")
         for name, parameter in self.held.items():
@@ -120,31 +115,21 @@ class Optimizer:
 
     def _check(self, entry: str, name: str, value: Tensor, *, where: str) -> None:
         parameter = self.held.get(name)
-        if parameter is None or entry not in _ENTRIES[type(self._part_of(parameter))]:
+        if parameter is None or entry not in self._part_of(parameter).entries:
             raise InputError(f"{where}: {entry!r} of {name!r} belongs to no parameter of this optimizer")
         if entry != "step" and value.shape != parameter.shape:
             shapes = f"{tuple(value.shape)}, not {tuple(parameter.shape)}"
             raise InputError(f"{where}: the optimizer's {entry!r} of {name!r} has shape {shapes}")
 
-    def _groups(self) -> Iterator[dict[str, Any]]:
-        return (group for part in self.parts for group in part.param_groups)
+    def _groups(self) -> Iterator[Group]:
+        return (group for part in self.parts for group in part.groups)
 
-    def _part_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
-        return next(p for p in self.parts for g in p.param_groups if any(q is parameter for q in g["params"]))
-
-
-_ENTRIES: dict[type[torch.optim.Optimizer], frozenset[str]] = {
-    torch.optim.AdamW: frozenset({"step", "exp_avg", "exp_avg_sq"}),
-    Muon: frozenset({"momentum_buffer"}),
-}
+    def _part_of(self, parameter: nn.Parameter) -> Part:
+        return next(part for part in self.parts for g in part.groups if any(p is parameter for p in g.params))
 
 
-def _group(kind: str, named: list[Named], *, rate: float, decay: float = 0.0) -> dict[str, Any]:
-    return {"name": kind, "params": [p for _, p in named], "lr": rate, "weight_decay": decay}
-
-
-def _adamw(groups: list[dict[str, Any]], *, betas: tuple[float, float]) -> torch.optim.AdamW:
-    return torch.optim.AdamW([group for group in groups if group["params"]], betas=betas, fused=True)
+def _group(name: str, named: list[Named], *, rate: float, decay: float = 0.0) -> Group:
+    return Group(name=name, params=[p for _, p in named], lr=rate, weight_decay=decay)
 
 
 def _split(model: nn.Module) -> tuple[list[Named], list[Named]]:

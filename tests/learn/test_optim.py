@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -35,7 +37,7 @@ def stepped(model: Transformer, optimizer: Optimizer, seeds: range) -> None:
 def test_only_matrices_decay(tied: bool) -> None:
     model = tiny.model(tied=tied)
     (part,) = adamw(model, learning_rate=1.0, decay=0.1).parts
-    decays = {id(p): group["weight_decay"] for group in part.param_groups for p in group["params"]}
+    decays = {id(p): group.weight_decay for group in part.groups for p in group.params}
     for name, p in model.named_parameters():
         assert decays[id(p)] == (0.1 if "proj" in name or "lm_head" in name else 0.0), name
 
@@ -43,7 +45,7 @@ def test_only_matrices_decay(tied: bool) -> None:
 def test_muon_takes_the_hidden_matrices_and_no_other() -> None:
     model = tiny.model(tied=False)
     _, orthogonal = muon(model, rates=rates(1.0)).parts
-    taken = {id(p) for group in orthogonal.param_groups for p in group["params"]}
+    taken = {id(p) for group in orthogonal.groups for p in group.params}
     assert taken == {id(p) for name, p in model.named_parameters() if "proj" in name}
 
 
@@ -52,7 +54,7 @@ def test_every_kind_of_parameter_has_its_own_rate(tied: bool) -> None:
     model = tiny.model(tied=tied)
     wanted = Rates(matrices=1.0, embeddings=2.0, head=3.0, vectors=4.0)
     parts = muon(model, rates=wanted).parts
-    found = {id(p): group["lr"] for part in parts for group in part.param_groups for p in group["params"]}
+    found = {id(p): group.lr for part in parts for group in part.groups for p in group.params}
     for name, p in model.named_parameters():
         kinds = {"proj": 1.0, "embed_tokens": 3.0 if tied else 2.0, "lm_head": 3.0, "norm": 4.0}
         assert found[id(p)] == next(rate for kind, rate in kinds.items() if kind in name), name
@@ -101,7 +103,45 @@ def test_broken_state_is_named(make: Callable[[Transformer], Optimizer]) -> None
         optimizer.load_state(state | {"exp_avg/model.nothing": torch.zeros(3)}, where="f")
 
 
-def test_adamw_is_torchs_and_its_equation() -> None:
+def test_adamw_is_torchs_to_the_bit() -> None:
+    model, theirs = tiny.model(exact=False), tiny.model(exact=False)
+    ours = adamw(model, learning_rate=1e-2, decay=0.1)
+    matrices, rest = ([dict(theirs.named_parameters())[n] for n in names] for names in _names(ours, model))
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]
+    reference = torch.optim.AdamW(groups, lr=0.5e-2, betas=(0.9, 0.95), fused=True)
+    for seed in range(3):
+        push(model, seed=seed)
+        push(theirs, seed=seed)
+        ours.step(0.5)
+        reference.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), theirs.parameters(), strict=True))
+
+
+def _names(optimizer: Optimizer, model: Transformer) -> list[list[str]]:
+    """Of the parameters of each group."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [[names[id(p)] for p in group.params] for part in optimizer.parts for group in part.groups]
+
+
+def test_the_first_step_imports_no_compiler() -> None:
+    """It took two seconds."""
+    code = "\n".join(
+        (
+            "import sys, torch",
+            "from hornbook.learn.optim import muon",
+            "from hornbook.learn.hyperparameters import rates",
+            "from hornbook.model.dial import shape",
+            "from hornbook.model.transformer import Transformer",
+            "model = Transformer(shape(1, vocabulary=8, length=8)).initialize(0)",
+            "model(torch.zeros(1, 8, dtype=torch.long)).sum().backward()",
+            "muon(model, rates=rates(1e-3)).step(1.0)",
+            "sys.exit('torch._dynamo' in sys.modules)",
+        )
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_adamw_follows_its_equation() -> None:
     model = tiny.model()
     name = "model.layers.0.mlp.up_proj.weight"
     before = model.get_parameter(name).detach().clone()
