@@ -14,7 +14,7 @@ from hornbook.execute import execute, name_run
 from hornbook.learn.chat import TEMPLATE
 from hornbook.learn.loop import next_token
 from hornbook.manifest import Input, read_manifest
-from hornbook.model import lora
+from hornbook.model.adapters.attached import adapters
 from hornbook.model.architecture import Architecture
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import load_model, save_model
@@ -121,7 +121,7 @@ def test_an_adapter_of_an_adapter_becomes_a_whole_model(folder: Path) -> None:
     assert (first / "adapter_config.json").exists()
     second = made("sft", base=str(first), rows="chats.jsonl", epochs=1, length=100, lora={"r": 2})
     assert not (second / "adapter_config.json").exists()
-    assert not lora.adapted(load_model(second))
+    assert not adapters(load_model(second))
     tokens = torch.tensor([[0, 20, 21]])
     of = {run: open_model(Input(run), device=torch.device("cpu")).model(tokens) for run in (first, second)}
     assert not torch.equal(of[first], of[second])

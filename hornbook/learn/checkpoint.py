@@ -26,7 +26,7 @@ from hornbook.learn import pieces
 from hornbook.learn.carry import NOTHING, Carry
 from hornbook.learn.optim import Optimizer
 from hornbook.learn.parallel import Region, like, local, processes, region
-from hornbook.model.lora import trainable
+from hornbook.model.adapters.attached import trainable
 
 STATE, MANIFEST = "state.json", "manifest.json"
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hornbook.errors import InputError
 from hornbook.learn.parallel import local
-from hornbook.model.lora import trainable
+from hornbook.model.adapters.attached import trainable
 
 
 class Ema:

@@ -12,7 +12,7 @@ from hornbook.learn.groups import Group, Named, Part
 from hornbook.learn.hyperparameters import Rates
 from hornbook.learn.muon import Muon
 from hornbook.learn.owned import Owned
-from hornbook.model.lora import trainable
+from hornbook.model.adapters.attached import trainable
 
 
 def adamw(

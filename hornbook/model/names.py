@@ -41,10 +41,7 @@ class WeightNames:
         return path if named is None else named.replace("*", found.group())
 
     def tensor(self, name: str) -> str:
-        """Their name of our parameter, an adapter's too."""
-        path, _, rest = name.partition(".lora_")
-        if rest:
-            return f"{self.module(path)}.lora_{rest}"
+        """Their name of our parameter."""
         path, _, kind = name.rpartition(".")
         return f"{self.module(path)}.{kind}"
 
@@ -52,24 +49,27 @@ class WeightNames:
         """Our parameter as their file holds it."""
         if self._turns(name, tensor):
             return tensor.T
-        if not self._regroups(name):
-            return tensor
-        return regroup(tensor, 3, architecture.num_attention_heads)
+        return self.rows_to_file(name, tensor, architecture)
 
     def from_file(self, name: str, tensor: Tensor, architecture: Architecture) -> Tensor:
         """`to_file` the other way round."""
         if self._turns(name, tensor):
             return tensor.T
-        if not self._regroups(name):
-            return tensor
-        return regroup(tensor, architecture.num_attention_heads, 3)
+        return self.rows_from_file(name, tensor, architecture)
+
+    def rows_to_file(self, name: str, tensor: Tensor, architecture: Architecture) -> Tensor:
+        """What has a row for each output of the projection that is called so, as their file holds it."""
+        return regroup(tensor, 3, architecture.num_attention_heads) if self._regroups(name) else tensor
+
+    def rows_from_file(self, name: str, tensor: Tensor, architecture: Architecture) -> Tensor:
+        """`rows_to_file` the other way round."""
+        return regroup(tensor, architecture.num_attention_heads, 3) if self._regroups(name) else tensor
 
     def _turns(self, name: str, tensor: Tensor) -> bool:
-        return self.turned and tensor.ndim == 2 and LAYER.search(name) is not None and ".lora_" not in name
+        return self.turned and tensor.ndim == 2 and LAYER.search(name) is not None
 
     def _regroups(self, name: str) -> bool:
-        # Of an adapter only B has the projection's rows.
-        return self.by_head and ".qkv_proj." in name and ".lora_A." not in name
+        return self.by_head and ".qkv_proj" in name
 
 
 def regroup(rows: Tensor, outer: int, inner: int) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Literal
 from hornbook.errors import UsageError
 from hornbook.learn.hyperparameters import rates
 from hornbook.learn.optim import Optimizer, adamw, muon
-from hornbook.model import lora
+from hornbook.model.adapters import lora
+from hornbook.model.adapters.attached import adapters
 from hornbook.model.transformer import Transformer
 from hornbook.training.options import Training
 
@@ -29,6 +30,6 @@ def make_optimizer(model: Transformer, kind: OptimizerName, *, learning_rate: fl
     """
     if kind == "adamw":
         return adamw(model, learning_rate=learning_rate, decay=decay)
-    if lora.adapted(model):
+    if adapters(model):
         raise UsageError("Muon does not suit low-rank adapters", hint='optimizer = "adamw"')
     return muon(model, rates=rates(learning_rate), decay=decay)

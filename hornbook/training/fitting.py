@@ -19,7 +19,7 @@ from hornbook.learn.optim import Optimizer
 from hornbook.learn.parallel import processes, settle, sharded
 from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.memory import resident
-from hornbook.model import lora
+from hornbook.model.adapters.attached import adapters
 from hornbook.model.cost import training_flops
 from hornbook.model.transformer import Transformer
 from hornbook.run import Run
@@ -171,7 +171,7 @@ def _time(run: Run, model: Transformer, done: Step, *, rate: float) -> str:
 
     A frozen weight has no gradient of its own: with an adapter a step is two thirds of the products.
     """
-    flops = training_flops(model.architecture, length=done.length) * (2 / 3 if lora.adapted(model) else 1)
+    flops = training_flops(model.architecture, length=done.length) * (2 / 3 if adapters(model) else 1)
     speed = done.tokens / done.seconds
     device = next(model.parameters()).device
     run.timing(done.step, seconds=done.seconds, tokens_per_second=speed, mfu=flops * speed / rate, **_memory(device))

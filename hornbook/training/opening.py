@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 from hornbook.errors import InputError, UsageError
 from hornbook.learn.chat import SPECIAL, TEMPLATE
 from hornbook.manifest import Input
-from hornbook.model import lora
+from hornbook.model.adapters import lora
+from hornbook.model.adapters.folder import CONFIG, load_adapter
 from hornbook.model.folder import read_json
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import load_model
@@ -67,9 +68,9 @@ class Opened:
 def open_model(source: Input, *, device: torch.device) -> Opened:
     """The model of a run or of a Hugging Face folder; an adapter is put on its base and merged into it."""
     folder = source.folder()
-    if (folder / "adapter_config.json").is_file():
+    if (folder / CONFIG).is_file():
         model = open_model(base_of(source), device=device).model
-        lora.load_adapter(model, folder)
+        load_adapter(model, folder)
         lora.merge(model)
     else:
         model = load_model(folder).to(device)
@@ -96,7 +97,7 @@ def base_of(source: Input) -> Input:
     Raises:
         InputError: it is not there, or is no longer what the adapter was trained on.
     """
-    named = str(read_json(source.file("adapter_config.json")).get("base_model_name_or_path") or "")
+    named = str(read_json(source.file(CONFIG)).get("base_model_name_or_path") or "")
     beside = source.path.parent / named
     if not named or not (beside.is_dir() or Path(named).is_dir()):
         raise InputError(

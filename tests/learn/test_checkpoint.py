@@ -17,7 +17,8 @@ from hornbook.learn.loss_scale import LossScale
 from hornbook.learn.optim import Optimizer, adamw
 from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.learn.spikes import Spikes
-from hornbook.model.lora import attach, trainable
+from hornbook.model.adapters.attached import trainable
+from hornbook.model.adapters.lora import attach
 from hornbook.model.transformer import Transformer
 from tests.learn import tiny
 from tests.learn.test_examples import examples

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from hornbook.learn.grad_norms import kind, norms
-from hornbook.model.lora import attach, trainable
+from hornbook.model.adapters.attached import trainable
+from hornbook.model.adapters.lora import attach
 from tests.learn import tiny
 
 

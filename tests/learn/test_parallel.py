@@ -18,7 +18,8 @@ from hornbook.learn.loop import next_token, train
 from hornbook.learn.optim import Optimizer, adamw, muon
 from hornbook.learn.parallel import Processes, Region, like, processes, region, settle, sharded
 from hornbook.learn.pieces import Pieces, write
-from hornbook.model.lora import attach, trainable
+from hornbook.model.adapters.attached import trainable
+from hornbook.model.adapters.lora import attach
 from hornbook.model.transformer import Transformer
 from tests import ranks
 from tests.learn import tiny

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from hornbook.model.adapters.lora import attach
 from hornbook.model.compiled.decoder import AT_ONCE, CompiledDecoder
 from hornbook.model.decode import PlainDecoder, decoder, why_plain
 from hornbook.model.int8 import quantize
-from hornbook.model.lora import attach
 from hornbook.model.rope import Llama3, LongRope
 from hornbook.model.sample import complete
 from hornbook.model.transformer import Transformer
@@ -114,7 +114,7 @@ def adapted() -> Transformer:
     [
         (tiny.model().double(), "model.embed_tokens is in torch.float64"),
         (tiny.model().to("meta"), "it is on meta"),
-        (adapted(), "model.layers.0.self_attn.q_proj is a LoraLinear"),
+        (adapted(), "model.layers.0.self_attn.q_proj.lora.default is a LowRank"),
     ],
 )
 def test_what_the_kernels_do_not_know_is_decoded_plainly(model: Transformer, why: str) -> None:

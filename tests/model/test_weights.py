@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hornbook.errors import InputError
-from hornbook.model import lora
+from hornbook.model.adapters import lora
 from hornbook.model.families import FAMILIES
 from hornbook.model.folder import WEIGHTS
 from hornbook.model.weights import load_model, save_model

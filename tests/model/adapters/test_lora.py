@@ -10,16 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hornbook.errors import InputError
-from hornbook.model.lora import (
-    adapted,
-    adapter_off,
-    attach,
-    load_adapter,
-    match,
-    merge,
-    save_adapter,
-    trainable,
-)
+from hornbook.model.adapters.attached import adapter_off, adapters, trainable
+from hornbook.model.adapters.folder import load_adapter, save_adapter
+from hornbook.model.adapters.lora import attach, merge, updates
+from hornbook.model.adapters.projections import match
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import load_model, save_model
 from tests.model import tiny
@@ -33,9 +27,14 @@ def trained(targets: Any = "all-linear") -> Transformer:
     """A model whose adapter does something."""
     model = tiny.model()
     attach(model, r=4, alpha=8, targets=targets, seed=0)
-    for module in adapted(model).values():
-        torch.nn.init.normal_(module.lora_B.weight, 0, 0.1, generator=torch.Generator().manual_seed(1))
+    fill(model)
     return model
+
+
+def fill(model: Transformer) -> None:
+    """Numbers into B, so that the adapter does something."""
+    for (update,) in updates(model).values():
+        torch.nn.init.normal_(update.B, 0, 0.1, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("targets", TARGETS, ids=str)
@@ -46,17 +45,18 @@ def test_attach_changes_nothing_and_trains_only_the_adapter(targets: Any) -> Non
     after = model(rows)
     assert torch.equal(before, after)
     after.log_softmax(-1)[..., 3].sum().backward()
-    assert all(".lora_" in name for name in trainable(model))
-    assert len(trainable(model)) == 2 * len(match(model, targets)) > 0
+    assert all(".lora." in name for name in trainable(model))
+    assert len(trainable(model)) == 2 * len(match(model, targets, method="lora")) > 0
     assert {name for name, p in model.named_parameters() if p.grad is not None} == set(trainable(model))
-    assert [name for name in model.state_dict() if ".lora_" not in name] == names
+    assert [name for name in model.state_dict() if ".lora." not in name] == names
 
 
 def test_the_equation() -> None:
     model = trained(("layers.0.mlp.up_proj",))
-    module = adapted(model)["model.layers.0.mlp.up_proj"]
+    module = model.get_submodule("model.layers.0.mlp.up_proj")
+    (update,) = updates(model)["model.layers.0.mlp.up_proj"]
     x = torch.randn(3, 32)
-    weight = module.weight + 8 / 4 * module.lora_B.weight @ module.lora_A.weight
+    weight = module.weight + 8 / 4 * update.B @ update.A
     torch.testing.assert_close(module(x), x @ weight.T)
 
 
@@ -64,12 +64,11 @@ def test_the_equation() -> None:
 def test_merge(changes: dict[str, Any], tmp_path: Path) -> None:
     model, rows = tiny.model(**changes), tiny.tokens(2, 9)
     attach(model, r=4, alpha=8, targets="all-linear", seed=0)
-    for module in adapted(model).values():
-        torch.nn.init.normal_(module.lora_B.weight, 0, 0.1)
+    fill(model)
     before = model(rows)
     merge(model)
     torch.testing.assert_close(model(rows), before, atol=1e-4, rtol=1e-4)
-    assert not adapted(model)
+    assert not adapters(model)
     assert len(trainable(model)) == len(list(model.parameters()))
     save_model(tmp_path, model)
     torch.testing.assert_close(load_model(tmp_path)(rows), model(rows))
@@ -88,7 +87,7 @@ def test_start_depends_on_seed_and_name_only() -> None:
     one, other = tiny.model(), tiny.model()
     attach(one, r=4, alpha=8, targets="all-linear", seed=5)
     attach(other, r=4, alpha=8, targets=["v_proj"], seed=5)
-    name = "model.layers.1.self_attn.v_proj.lora_A.weight"
+    name = "model.layers.1.self_attn.v_proj.lora.default.A"
     start = one.state_dict()[name]
     assert torch.equal(start, other.state_dict()[name])
     assert start.abs().max() <= 32**-0.5
@@ -109,7 +108,7 @@ def test_ours_loads_in_peft(targets: Any, tmp_path: Path) -> None:
     ours = tiny.model()
     load_adapter(ours, tmp_path / "adapter")
     assert torch.equal(ours(rows), model(rows))
-    assert list(adapted(ours)) == list(adapted(model))
+    assert list(updates(ours)) == list(updates(model))
 
 
 @pytest.mark.filterwarnings(OLD_NAME)
@@ -186,8 +185,8 @@ def test_presets_mean_all_projections_there_are(changes: dict[str, Any]) -> None
                    "activation": "gelu"}  # fmt: skip
     model = tiny.model(**changes)
     linear = [n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n.startswith("model.layers.")]
-    assert match(model, "all-linear") == linear
-    assert match(model, ("attention",)) == [name for name in linear if ".self_attn." in name]
+    assert match(model, "all-linear", method="lora") == linear
+    assert match(model, ("attention",), method="lora") == [name for name in linear if ".self_attn." in name]
 
 
 def edit_tensors(edit: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
@@ -216,7 +215,9 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     (edit_config(target_modules=["q_proj", "W_pack"]), "target 'W_pack' matches no projection"),
     (edit_config(peft_type="IA3"), "peft_type = 'IA3' is not supported"),
     (edit_config(use_dora=True), "use_dora = True is not supported"),
-    (edit_config(rank_pattern={"q_proj": 3}), "rank_pattern"),
+    (edit_config(rank_pattern={"q_proj": 3}), r"has shape \[4, 32\], the configuration says \[3, 32\]"),
+    (edit_config(rank_pattern={"p_proj": 3}), "rank_pattern: 'p_proj' matches no adapted projection"),
+    (edit_config(alpha_pattern={"(": 3}), "'\\(' is not a regular expression"),
     (edit_config(bias="all"), "bias = 'all'"),
     (edit_config(r=0), "r = 0 must be"),
     (edit_config(r="4"), "r = '4' must be"),
