@@ -12,13 +12,16 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from hornbook.model.transformer import Transformer
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
 
@@ -118,34 +121,41 @@ def _gathered(model: nn.Module, home: torch.device) -> dict[str, Tensor]:
 
 def settle(model: nn.Module) -> None:
     """Drop what a pass without a backward pass left gathered, so that parameters are parts again."""
-    from torch.distributed.fsdp import FSDPModule
+    if processes().size > 1:
+        from torch.distributed.fsdp import FSDPModule
 
-    if isinstance(model, FSDPModule):
-        model.reshard()
+        if isinstance(model, FSDPModule):
+            model.reshard()
 
 
 def local(tensor: Tensor) -> Tensor:
     """The part of a tensor that is here; all of a plain one."""
-    from torch.distributed.tensor import DTensor
-
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    shared = _shared_out(tensor)
+    return tensor if shared is None else shared.to_local()
 
 
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, gathered from all processes, which all have to call this."""
+    shared = _shared_out(tensor)
+    return tensor if shared is None else shared.full_tensor()
+
+
+def _shared_out(tensor: Tensor) -> DTensor | None:
+    """The tensor, if it is shared out. One process imports nothing for it: with the type comes a second's worth."""
+    if processes().size == 1:
+        return None
     from torch.distributed.tensor import DTensor
 
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor if isinstance(tensor, DTensor) else None
 
 
 def like(part: Tensor, tensor: Tensor) -> Tensor:
     """A tensor shared out as `tensor` is, of which `part` is here."""
-    from torch.distributed.tensor import DTensor
-
-    if not isinstance(tensor, DTensor):
+    shared = _shared_out(tensor)
+    if shared is None:
         return part
-    shape, stride = tensor.shape, tensor.stride()
-    return DTensor.from_local(part, tensor.device_mesh, tensor.placements, run_check=False, shape=shape, stride=stride)
+    mesh, placements, shape, stride = shared.device_mesh, shared.placements, shared.shape, shared.stride()
+    return type(shared).from_local(part, mesh, placements, run_check=False, shape=shape, stride=stride)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +177,10 @@ class Region:
 
 def region(tensor: Tensor) -> Region:
     """Which part of the whole `local(tensor)` is."""
-    from torch.distributed.tensor import DTensor
+    shape, shared = tuple(tensor.shape), _shared_out(tensor)
+    if shared is None:
+        return Region(shape, (0,) * len(shape), shape)
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-    shape = tuple(tensor.shape)
-    if not isinstance(tensor, DTensor):
-        return Region(shape, (0,) * len(shape), shape)
-    size, start = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    size, start = compute_local_shape_and_global_offset(shared.shape, shared.device_mesh, shared.placements)
     return Region(shape, tuple(start), tuple(size))

@@ -148,11 +148,16 @@ class Decoder(nn.Module):
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(a.vocab_size, a.hidden_size)
+        self.embed_tokens = _embedding(a.vocab_size, a.hidden_size)
         if a.learned_positions:
-            self.embed_positions = nn.Embedding(a.max_position_embeddings, a.hidden_size)
+            self.embed_positions = _embedding(a.max_position_embeddings, a.hidden_size)
         self.layers = nn.ModuleList(Layer(a) for _ in range(a.num_hidden_layers))
         self.norm = make_norm(a, a.hidden_size)
+
+
+def _embedding(rows: int, size: int) -> nn.Embedding:
+    """Not filled: torch would draw it, on the meta device by way of its compiler, which takes a second to import."""
+    return nn.Embedding(rows, size, _weight=torch.empty(rows, size))
 
 
 class Transformer(nn.Module):

@@ -141,7 +141,7 @@ def read_texts(place: Place) -> Iterator[str]:
 
 def _rows(stream: BinaryIO, kind: str, name: str) -> list[Any]:
     if kind == ".parquet":
-        table: list[Any] = pq.read_table(stream).to_pylist()
+        table: list[Any] = pq.ParquetFile(stream).read().to_pylist()
         return table
     if kind in (".txt", ".md"):
         return [stream.read().decode("utf-8", "replace")]

@@ -184,7 +184,8 @@ def shard_name(split: str, number: int) -> str:
 
 def read(file: Callable[[str], Path], split: str) -> Split:
     """One split; `file` gives the path of a name in the folder (and may check it)."""
-    table = pq.read_table(file(TABLE))
+    with pq.ParquetFile(file(TABLE)) as stored:
+        table = stored.read()
     table = table.filter(pc.equal(table["split"], split))
     sources = sorted(pc.unique(table["source"]).to_pylist())
     numbers = {name: table[name].to_numpy() for name in ("shard", "offset", "tokens", "bytes", "key")}

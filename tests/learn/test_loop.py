@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -289,3 +291,24 @@ def test_a_gradient_that_no_scale_helps_is_not_finite() -> None:
     with pytest.raises(NonFinite, match="the gradient of step 1 is not finite"):
         next(steps)
     assert scale.value == SMALLEST
+
+
+FIRST_STEP = """
+import sys, torch
+from hornbook.learn.parallel import settle, sharded
+from hornbook.model.cost import training_flops
+from tests.learn import tiny
+from tests.learn.test_loop import MAKERS, run
+model = tiny.model()
+training_flops(model.architecture, length=8)
+with sharded(model, torch.device("cpu")):
+    settle(model)
+    run(model, MAKERS["muon"](model), steps=1)
+print(*({"torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"} & set(sys.modules)))
+"""
+
+
+def test_the_first_step_of_one_process_imports_neither_a_compiler_nor_tensors_of_several() -> None:
+    """They took three seconds."""
+    done = subprocess.run([sys.executable, "-c", FIRST_STEP], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

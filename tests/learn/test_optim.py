@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -121,24 +119,6 @@ def _names(optimizer: Optimizer, model: Transformer) -> list[list[str]]:
     """Of the parameters of each group."""
     names = {id(p): name for name, p in model.named_parameters()}
     return [[names[id(p)] for p in group.params] for part in optimizer.parts for group in part.groups]
-
-
-def test_the_first_step_imports_no_compiler() -> None:
-    """It took two seconds."""
-    code = "\n".join(
-        (
-            "import sys, torch",
-            "from hornbook.learn.optim import muon",
-            "from hornbook.learn.hyperparameters import rates",
-            "from hornbook.model.dial import shape",
-            "from hornbook.model.transformer import Transformer",
-            "model = Transformer(shape(1, vocabulary=8, length=8)).initialize(0)",
-            "model(torch.zeros(1, 8, dtype=torch.long)).sum().backward()",
-            "muon(model, rates=rates(1e-3)).step(1.0)",
-            "sys.exit('torch._dynamo' in sys.modules)",
-        )
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_adamw_follows_its_equation() -> None:
