@@ -17,7 +17,8 @@ from tokenizers import Tokenizer
 
 from hornbook.errors import InputError
 from hornbook.learn.examples import Example
-from hornbook.learn.rows import MARKS, BadRow, Conversation, Preference
+from hornbook.learn.faults import BadRow, bad_row
+from hornbook.learn.rows import MARKS, Conversation, Preference
 
 END = "<|im_end|>"
 SPECIAL = {"bos_token": "<|endoftext|>", "eos_token": END, "pad_token": "<|pad|>"}
@@ -179,16 +180,14 @@ def encode_preference(
             return example
         pair.append(example)
     if np.array_equal(pair[0].tokens, pair[1].tokens):
-        file, _, number = row.where.rpartition(" row ")
-        return BadRow(file, int(number), f"chosen and rejected are equal in their first {length + 1} tokens")
+        return bad_row(row.where, f"chosen and rejected are equal in their first {length + 1} tokens")
     return pair[0], pair[1]
 
 
 def _fitted(id: str, where: str, ids: list[int], answer: list[bool], length: int) -> Example | BadRow:
     kept = length + 1
     if not any(answer[:kept]):
-        file, _, number = where.rpartition(" row ")
         reason = f"no answer left in the first {kept} of {len(ids)} tokens"
-        return BadRow(file, int(number), reason, hint=f"a length of {len(ids) - 1} would hold it")
+        return bad_row(where, reason, hint=f"a length of {len(ids) - 1} would hold it")
     cut = max(0, len(ids) - kept)
     return Example(id, np.array(ids[:kept], np.int64), np.array(answer[:kept], bool), cut)

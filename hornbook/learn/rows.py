@@ -1,24 +1,25 @@
-"""Rows of conversations and of preferences: read, checked, and where one is bad, said what is wrong and where.
+"""Rows of conversations and of what is preferred: read in any format, checked, and where one is bad, said why.
 
-A row is `{"messages": [{"role", "content"}, ...]}` or `{"prompt", "chosen", "rejected"}`. A row that is not so is a
-`BadRow`; nothing is dropped without one.
+A row in a format of `formats.py` becomes a `Conversation`, a `Preference`, a `Judgement` or a `Question`. A row that
+cannot is a `BadRow`; nothing is dropped without one.
 """
 
 from __future__ import annotations
 
-import json
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 
 from hornbook.errors import InputError
+from hornbook.learn import formats
+from hornbook.learn.faults import BadRow as BadRow
+from hornbook.learn.faults import Fault
+from hornbook.learn.formats import Kind, Parts, Turn
+from hornbook.learn.records import Record, read_records
 from hornbook.text.document import document_id
-from hornbook.text.files import open_bytes
 
 Message = dict[str, str]
 T = TypeVar("T")
@@ -28,6 +29,22 @@ CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
 MARKS = ("\ufdd0", "\ufdd1")
 """Unicode noncharacters that `chat.render` puts around what the assistant says; no message may contain them either."""
 
+ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model", "function_call"), "assistant"),
+    **dict.fromkeys(("tool", "observation", "function", "function_response", "ipython"), "tool"),
+}
+"""The names that formats have for those who speak. The call of a function is what the assistant says."""
+FOLLOWS = {
+    "": ("system", "user"),
+    "system": ("user",),
+    "user": ("assistant",),
+    "assistant": ("user", "tool"),
+    "tool": ("assistant", "tool"),
+}
+"""Who may speak after whom."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -35,6 +52,8 @@ class Conversation:
     messages: list[Message]
     where: str
     """`file row n`"""
+    read_as: str = ""
+    """The format that it came in, and the columns that were of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,32 +63,53 @@ class Preference:
     chosen: Message
     rejected: Message
     where: str
+    read_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that cannot be learned from. `key` and `value` (shortened) are what is wrong with it."""
+class Judgement:
+    """One answer, and whether it is a good one (KTO, arXiv 2402.01306)."""
 
-    file: str
-    row: int
-    reason: str
-    key: str = ""
-    value: str = ""
-    hint: str = ""
+    id: str
+    prompt: list[Message]
+    completion: Message
+    label: bool
+    where: str
+    read_as: str = ""
 
-    def __str__(self) -> str:
-        what = f"{self.key} = {self.value}: " if self.key else ""
-        return f"{self.file} row {self.row}: {what}{self.reason}"
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a model is to answer."""
+
+    id: str
+    prompt: list[Message]
+    answer: str | None
+    """As the row has it, where a right answer is known: in GSM8K, the reasoning with `#### 18` at its end."""
+    where: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Columns of the row that are no part of the conversation: what a reward may need."""
+    read_as: str = ""
 
 
 def read_conversations(path: Path, *, control: Sequence[str] = CONTROL) -> Iterator[Conversation | BadRow]:
-    """`messages` JSONL (.gz, .zst). Roles are system (first only), user and assistant, the last two in turn."""
-    return _rows(path, partial(_conversation, control=control))
+    """Conversations to learn from; of a pair the chosen answer, of judged ones those that are good."""
+    return _read(path, "conversation", _conversations, control)
 
 
 def read_preferences(path: Path, *, control: Sequence[str] = CONTROL) -> Iterator[Preference | BadRow]:
-    """`prompt`, `chosen`, `rejected` JSONL: each a string or messages; without `prompt` it is what the two share."""
-    return _rows(path, partial(_preference, control=control))
+    """Pairs of answers; without a prompt of its own, a pair's prompt is what the two share."""
+    return _read(path, "preference", _preferences, control)
+
+
+def read_judgements(path: Path, *, control: Sequence[str] = CONTROL) -> Iterator[Judgement | BadRow]:
+    """Judged answers; a pair is two of them."""
+    return _read(path, "judgement", _judgements, control)
+
+
+def read_questions(path: Path, *, control: Sequence[str] = CONTROL) -> Iterator[Question | BadRow]:
+    """Prompts, with the answers that are known; of a conversation, what comes before its last answer."""
+    return _read(path, "question", _questions, control)
 
 
 def sift(rows: Iterable[T | BadRow], *, bad_rows: Literal["error", "skip"]) -> tuple[list[T], list[BadRow]]:
@@ -85,132 +125,138 @@ def sift(rows: Iterable[T | BadRow], *, bad_rows: Literal["error", "skip"]) -> t
     return good, bad
 
 
-class _Fault(Exception):
-    """What is wrong with the row in hand; always turned into a BadRow."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A row by its name, what it holds, and how it was read."""
 
-    def __init__(self, reason: str, *, key: str = "", value: object = "", hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.key, self.value, self.hint = reason, key, _short(value) if key else "", hint
+    id: str
+    where: str
+    parts: Parts
+    columns: Mapping[str, Any]
+    read_as: str
+    control: Sequence[str]
+
+    def said(self, turns: Sequence[Turn]) -> list[Message]:
+        return [_message(turn, self.control) for turn in turns]
 
 
-def _rows(path: Path, parse: Any) -> Iterator[Any]:
+def _read(path: Path, kind: Kind, make: Callable[[_Place], list[T]], control: Sequence[str]) -> Iterator[T | BadRow]:
     seen: dict[str, int] = {}
-    try:
-        with open_bytes(path) as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield _parsed(line, parse, path.name, number, seen)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    for number, row in read_records(path):
+        try:
+            if isinstance(row, Fault):
+                raise row
+            name = _unique(row, seen)
+            format = formats.find(row, kind)
+            unused = format.unused(row)
+            read_as = format.name + (f" (not used: {', '.join(unused)})" if unused else "")
+            yield from make(_Place(name, f"{path.name} row {number}", format.parse(row), unused, read_as, control))
+        except Fault as fault:
+            yield fault.of(path.name, number)
 
 
-def _parsed(line: bytes, parse: Any, file: str, number: int, seen: dict[str, int]) -> Any:
-    try:
-        row = _object(line)
-        own = row.get("id")
-        name = (
-            str(own) if isinstance(own, str | int) else document_id("", orjson.dumps(row, option=orjson.OPT_SORT_KEYS))
-        )
-        seen[name] = seen.get(name, 0) + 1
-        # Ids must tell rows apart: the second of two equal ones gets a number.
-        unique = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        return parse(row, id=unique, where=f"{file} row {number}")
-    except _Fault as fault:
-        return BadRow(file, number, fault.reason, fault.key, fault.value, fault.hint)
+def _unique(row: Record, seen: dict[str, int]) -> str:
+    """The row's own id, else a hash of all that it holds; the second of two equal ones gets a number."""
+    own = row.get("id")
+    whole = orjson.dumps(row, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    name = str(own) if isinstance(own, str | int) else document_id("", whole)
+    seen[name] = seen.get(name, 0) + 1
+    return name if seen[name] == 1 else f"{name}#{seen[name]}"
 
 
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise _Fault(f"not JSON: {error}", key="line", value=line.decode(errors="replace").strip()) from error
-    if not isinstance(row, dict):
-        raise _Fault("not an object", key="row", value=row, hint='a row is {"messages": [...]}')
-    return row
+# -- what a row becomes -----------------------------------------------------------------------------------------------
 
 
-def _conversation(row: dict[str, Any], *, id: str, where: str, control: Sequence[str]) -> Conversation:
-    if "messages" not in row:
-        _wrong_columns(row, wanted="messages", hint='{"messages": [{"role": "user", "content": "..."}, ...]}')
-    messages = _messages(row["messages"], "messages", control)
+def _conversations(row: _Place) -> list[Conversation]:
+    if row.parts.label is False:
+        hint = "`align` learns from such rows"
+        raise Fault("an answer that was judged bad is none to learn from", key="label", value=False, hint=hint)
+    turns = [*row.parts.prompt, *row.parts.answer]
+    messages = _in_turn(row.said(turns), turns)
     if not any(message["role"] == "assistant" for message in messages):
-        raise _Fault("no assistant turn to learn from", key="messages", value=[m["role"] for m in messages])
-    return Conversation(id, messages, where)
+        key = turns[0].key.partition("[")[0]
+        raise Fault("no assistant turn to learn from", key=key, value=[m["role"] for m in messages])
+    return [Conversation(row.id, messages, row.where, row.read_as)]
 
 
-def _preference(row: dict[str, Any], *, id: str, where: str, control: Sequence[str]) -> Preference:
-    if missing := [key for key in ("chosen", "rejected") if key not in row]:
-        _wrong_columns(row, wanted=missing[0], hint='{"prompt": "...", "chosen": "...", "rejected": "..."}')
-    chosen, rejected = (_messages(row[key], key, control, alone="assistant") for key in ("chosen", "rejected"))
-    prompt = _messages(row["prompt"], "prompt", control, alone="user") if "prompt" in row else chosen[:-1]
-    for key, answer in (("chosen", chosen), ("rejected", rejected)):
-        if answer[-1]["role"] != "assistant":
-            raise _Fault("does not end with the assistant's answer", key=f"{key}[-1].role", value=answer[-1]["role"])
-        if answer[:-1] not in ([], prompt) or ("prompt" not in row and answer[:-1] != prompt):
-            raise _Fault("chosen and rejected answer different prompts", key=key, value=answer[:-1])
+def _preferences(row: _Place) -> list[Preference]:
+    prompt, chosen, rejected = _pair(row)
+    return [Preference(row.id, prompt, chosen, rejected, row.where, row.read_as)]
+
+
+def _judgements(row: _Place) -> list[Judgement]:
+    if row.parts.rejected is not None:
+        prompt, *sides = _pair(row)
+        labelled = zip(("chosen", "rejected"), sides, (True, False), strict=True)
+        return [Judgement(f"{row.id}/{n}", prompt, one, label, row.where, row.read_as) for n, one, label in labelled]
+    prompt, answer = _answered(row, row.parts.answer)
+    return [Judgement(row.id, prompt, answer, row.parts.label, row.where, row.read_as)]
+
+
+def _questions(row: _Place) -> list[Question]:
+    turns = [*row.parts.prompt, *row.parts.answer]
+    messages = _in_turn(row.said(turns), turns)
+    known = row.parts.reference
+    if messages[-1]["role"] == "assistant":
+        known = known or messages[-1]["content"]
+        messages = messages[:-1]
+    if not messages or messages[-1]["role"] not in ("user", "tool"):
+        raise Fault("nothing to answer", key=turns[0].key, value=turns[0].content)
+    return [Question(row.id, messages, known, row.where, row.columns, row.read_as)]
+
+
+def _answered(row: _Place, answer: Sequence[Turn]) -> tuple[list[Message], Message]:
+    """A prompt and the one answer to it, which may repeat the prompt before it."""
+    said, prompt = row.said(answer), _in_turn(row.said(row.parts.prompt), row.parts.prompt)
+    key = answer[0].key.partition("[")[0].partition(".")[0]
+    if prompt and prompt[-1]["role"] == "assistant":
+        raise Fault("the prompt ends with the assistant", key=row.parts.prompt[-1].key, value=prompt[-1]["content"])
+    if said[-1]["role"] != "assistant":
+        raise Fault("does not end with the assistant's answer", key=answer[-1].role_key, value=said[-1]["role"])
     if not prompt:
-        _wrong_columns(
-            row, wanted="prompt", hint="chosen and rejected hold one message each, so there must be a prompt"
-        )
-    if prompt[-1]["role"] == "assistant":
-        raise _Fault("the prompt ends with the assistant", key="prompt", value=prompt[-1]["content"])
-    if chosen[-1] == rejected[-1]:
-        raise _Fault("chosen and rejected are equal: nothing to prefer", key="chosen", value=chosen[-1]["content"])
-    return Preference(id, prompt, chosen[-1], rejected[-1], where)
+        if len(said) == 1:
+            raise Fault("an answer without a prompt", key=key, value=said[0]["content"], hint='add a column "prompt"')
+        return _in_turn(said, answer)[:-1], said[-1]
+    if said[:-1] not in ([], prompt):
+        raise Fault("repeats another prompt than the row's", key=key, value=said[:-1])
+    return prompt, said[-1]
 
 
-def _messages(value: Any, key: str, control: Sequence[str], *, alone: str = "") -> list[Message]:
-    """Checked messages; where `alone` names a role, a string is one message of that role."""
-    if alone and isinstance(value, str):
-        value = [{"role": alone, "content": value}]
-        messages = [_message(value[0], key, control, whole=True)]
-    elif isinstance(value, list) and value:
-        messages = [_message(item, f"{key}[{i}]", control) for i, item in enumerate(value)]
-    else:
-        raise _Fault("not a list of messages with at least one", key=key, value=value)
-    if not (alone == "assistant" and len(messages) == 1):
-        _turns(messages, key)
+def _pair(row: _Place) -> tuple[list[Message], Message, Message]:
+    assert row.parts.rejected is not None
+    prompt, chosen = _answered(row, row.parts.answer)
+    other, rejected = _answered(row, row.parts.rejected)
+    first = row.parts.answer[0].key.partition("[")[0].partition(".")[0]
+    if prompt != other:
+        raise Fault("chosen and rejected answer different prompts", key=first, value=prompt)
+    if chosen == rejected:
+        raise Fault("chosen and rejected are equal: nothing to prefer", key=first, value=chosen["content"])
+    return prompt, chosen, rejected
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _message(turn: Turn, control: Sequence[str]) -> Message:
+    role = ROLES.get(turn.role) if isinstance(turn.role, str) else None
+    if role is None:
+        hint = "a role is system, user, assistant or tool"
+        raise Fault("not a role", key=turn.role_key or turn.key, value=turn.role, hint=hint)
+    if not isinstance(turn.content, str):
+        raise Fault("not a text", key=turn.key, value=turn.content)
+    if not turn.content.strip():
+        raise Fault("empty", key=turn.key, value=turn.content)
+    if found := [token for token in (*control, *MARKS) if token in turn.content]:
+        raise Fault(f"holds the control token {found[0]!r}", key=turn.key, value=turn.content)
+    return {"role": role, "content": turn.content}
+
+
+def _in_turn(messages: list[Message], turns: Sequence[Turn]) -> list[Message]:
+    """The messages, if they follow one another as `FOLLOWS` says."""
+    before = ""
+    for message, turn in zip(messages, turns, strict=True):
+        if message["role"] not in FOLLOWS[before]:
+            reason = f"out of turn, expected {' or '.join(FOLLOWS[before])}"
+            raise Fault(reason, key=turn.role_key or turn.key, value=turn.role)
+        before = message["role"]
     return messages
-
-
-def _message(item: Any, key: str, control: Sequence[str], *, whole: bool = False) -> Message:
-    if not isinstance(item, dict):
-        raise _Fault("not an object with role and content", key=key, value=item)
-    role, content = item.get("role"), item.get("content")
-    if role not in ("system", "user", "assistant"):
-        raise _Fault("not a role", key=f"{key}.role", value=role, hint="a role is system, user or assistant")
-    key = key if whole else f"{key}.content"
-    if not isinstance(content, str):
-        raise _Fault("not a text", key=key, value=content)
-    if not content.strip():
-        raise _Fault("empty", key=key, value=content)
-    if found := [token for token in (*control, *MARKS) if token in content]:
-        raise _Fault(f"holds the control token {found[0]!r}", key=key, value=content)
-    return {"role": role, "content": content}
-
-
-def _turns(messages: Sequence[Message], key: str) -> None:
-    """system, then user and assistant in turn."""
-    expected = ["system", "user"]
-    for i, role in enumerate(message["role"] for message in messages):
-        if role not in expected:
-            raise _Fault(f"out of turn, expected {' or '.join(expected)}", key=f"{key}[{i}].role", value=role)
-        expected = ["assistant"] if role == "user" else ["user"]
-
-
-_FOREIGN = {
-    "conversations": 'rename "conversations" to "messages", "from" to "role" (human: user, gpt: assistant), '
-    '"value" to "content"',
-    "instruction": 'make "instruction" (and "input") the user message and "output" the assistant message of "messages"',
-    "text": 'this looks like plain text for pretraining; a chat is {"messages": [...]}',
-}
-
-
-def _wrong_columns(row: Mapping[str, Any], *, wanted: str, hint: str) -> NoReturn:
-    foreign = next((_FOREIGN[key] for key in _FOREIGN if key in row), hint)
-    raise _Fault(f"no {wanted!r}", key="keys", value=sorted(row), hint=foreign)
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."
