@@ -53,7 +53,7 @@ def log_likelihoods(
     """One for each sequence, in their order; computed longest first, `positions` at a time."""
     found: dict[int, LogLikelihood] = {}
     with evaluating(model, autocast=autocast):
-        for group in _by_length([len(tokens) - 1 for tokens, _ in sequences], positions):
+        for group in by_length([len(tokens) - 1 for tokens, _ in sequences], positions):
             rows = [sequences[i] for i in group]
             found |= zip(group, _score(model, rows), strict=True)
     return [found[i] for i in range(len(sequences))]
@@ -102,7 +102,7 @@ def _windows(tokens: Tokens, separator: int, context: int) -> Iterator[tuple[lis
         yield window, [False] + [True] * (len(window) - 1)
 
 
-def _by_length(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
+def by_length(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
     """Indices in groups of at most `positions` padded positions (or one sequence), longest first."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     while order:

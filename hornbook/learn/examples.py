@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -74,6 +74,16 @@ def batched(groups: Sequence[tuple[Example, ...]], *, length: int, rows: int) ->
     packed = pack([_size(group) for group in groups], length=length)
     laid = [_row([example for i in row for example in groups[i]]) for row in packed]
     return tuple(stack(laid[i : i + rows]) for i in range(0, len(laid), rows))
+
+
+def judged(example: Example) -> Example:
+    """A conversation of which one number is learned, read at its last token: the only position that has weight.
+
+    What would follow that token is nothing; it takes one position more than when its answers are learned.
+    """
+    answer = np.zeros(len(example.tokens) + 1, bool)
+    answer[-1] = True
+    return replace(example, tokens=np.append(example.tokens, 0), answer=answer)
 
 
 def _size(group: tuple[Example, ...]) -> int:

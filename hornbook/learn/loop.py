@@ -25,10 +25,11 @@ from hornbook.learn.losses import cross_entropy, sequence_log_probability
 from hornbook.learn.optim import Optimizer
 from hornbook.learn.parallel import local, processes
 from hornbook.learn.spikes import IN_A_ROW, Spikes, not_finite
+from hornbook.model.reward import RewardModel
 from hornbook.model.transformer import Transformer
 
-Loss = Callable[[Transformer, Batch], tuple[Tensor, Tensor]]
-"""A micro-batch's (sum, count)."""
+Loss = Callable[[Transformer, Batch], tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Mapping[str, Tensor]]]
+"""A micro-batch's (sum, count), and the sums of what else is measured on the way, always under the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Step:
     """Of the optimizer's groups, by name."""
     count: float
     """What the loss was divided by: answer tokens, or pairs."""
+    measured: Mapping[str, float]
+    """Means over the same count of what the loss measured on the way."""
     tokens: int
     """Positions computed, padding included."""
     length: int
@@ -102,6 +105,7 @@ def train(
             grad_norms=found.norms,
             learning_rates=optimizer.rates(schedule(step)),
             count=found.count,
+            measured=found.measured,
             tokens=sum(batch.tokens.numel() for batch in micro),
             length=micro[0].tokens.shape[-1],
             seconds=time.perf_counter() - started,
@@ -131,6 +135,11 @@ def answer_log_probabilities(model: Transformer, batch: Batch) -> Tensor:
     )
 
 
+def rewards(model: RewardModel, batch: Batch) -> Tensor:
+    """[examples]: the score at the one position of each that has weight (`examples.judged`), in their order."""
+    return model.scores(model.hidden(batch.tokens, documents=batch.documents)[batch.weights > 0])
+
+
 def precision(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:
     """Matrix products in `dtype` (torch.bfloat16), or everything as the weights are (None)."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
@@ -147,6 +156,7 @@ class _Gradient:
     norms: Mapping[str, float]
     factor: float
     """What the summed gradients are to be multiplied by to be the mean's."""
+    measured: Mapping[str, float]
 
 
 def _gradient(
@@ -161,16 +171,19 @@ def _gradient(
     """Sum the gradients; where they overflow fp16, again with a smaller scale, so that no step is lost by that."""
     while True:
         multiplier = 1.0 if scale is None else scale.value
-        total, count = _accumulate(model, micro, loss=loss, optimizer=optimizer, autocast=autocast, scale=multiplier)
+        total, count, measured = _accumulate(
+            model, micro, loss=loss, optimizer=optimizer, autocast=autocast, scale=multiplier
+        )
         if count <= 0 or not math.isfinite(total):
-            return _Gradient(total, count, math.nan, {}, math.nan)
+            return _Gradient(total, count, math.nan, {}, math.nan, {})
         factor = 1 / (count * multiplier)
         norm, kinds = norms(_gradients(optimizer))
         if scale is None or math.isfinite(norm) or not scale.halve():
             break
     if scale is not None and math.isfinite(norm):
         scale.keep()
-    return _Gradient(total / count, count, norm * factor, {k: n * factor for k, n in kinds.items()}, factor)
+    means = {name: value / count for name, value in measured.items()}
+    return _Gradient(total / count, count, norm * factor, {k: n * factor for k, n in kinds.items()}, factor, means)
 
 
 def _accumulate(
@@ -181,22 +194,23 @@ def _accumulate(
     optimizer: Optimizer,
     autocast: torch.dtype | None,
     scale: float,
-) -> tuple[float, float]:
+) -> tuple[float, float, dict[str, float]]:
     """Backward through every micro-batch's *sum*, times `scale`; returns (sum, count) of the step, the sum unscaled.
 
-    Each process takes its share of the micro-batches; sum and count are over all of them.
+    Each process takes its share of the micro-batches; sum, count and what else was measured are over all of them.
     """
     device = next(model.parameters()).device
     optimizer.zero_grad()
-    sums = torch.zeros(2, dtype=torch.float64)
+    sums: dict[str, float] = {}
     for batch, counts in processes().share(micro):
         with precision(device, autocast):
-            part, number = loss(model, batch.to(device))
+            part, number, *more = loss(model, batch.to(device))
         # Finite or not, the backward pass is taken: other processes gather parameters in it, and wait.
         (part * (scale * counts)).backward()  # type: ignore[no-untyped-call]
-        sums += counts * torch.tensor([part.item(), float(number)], dtype=torch.float64)
-    total, count = processes().sum(sums).tolist()
-    return total, count
+        for name, value in {"": part.detach(), "count": number, **(more[0] if more else {})}.items():
+            sums[name] = sums.get(name, 0.0) + counts * float(value)
+    total, count, *measured = processes().sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
+    return total, count, dict(zip(list(sums)[2:], measured, strict=True))
 
 
 def _judge(found: _Gradient, *, step: int, micro: Sequence[Batch], spikes: Spikes | None) -> str | None:

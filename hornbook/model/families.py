@@ -78,6 +78,12 @@ class Family:
     refused: Mapping[str, Any] = field(default_factory=dict)
     """Keys that would change what the network computes -> the one value besides null that we understand."""
 
+    @property
+    def classifier_name(self) -> str:
+        """The class in transformers that gives scores instead of logits, for `architectures` of a reward model."""
+        stem = self.class_name.removesuffix("ForCausalLM").removesuffix("LMHeadModel")
+        return f"{stem}{'Text' if self.model_type.endswith('_text') else ''}ForSequenceClassification"
+
 
 LLAMA = Family(
     model_type="llama",

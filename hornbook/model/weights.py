@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from hornbook.model.transformer import Transformer
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 HEAD = "lm_head.weight"
+Model = TypeVar("Model", bound=Transformer)
 SHARD_BYTES = 5_000_000_000
 """As in transformers."""
 
@@ -51,11 +52,7 @@ def save_model(
     shard_bytes: a file of weights is at most this large, or holds one tensor; past it there are several, with an index.
     Raises InputError where an adapter is still attached (merge it, or save it as an adapter).
     """
-    family = family_of(model.architecture)
-    tensors = {
-        family.names.tensor(name): family.names.to_file(name, tensor, model.architecture)
-        for name, tensor in plain_tensors(model).items()
-    }
+    tensors = file_tensors(model)
     folder.mkdir(parents=True, exist_ok=True)
     ids = {"bos_token_id": bos, "eos_token_id": eos[0] if len(eos) == 1 else list(eos) or None, "pad_token_id": pad}
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
@@ -66,8 +63,24 @@ def save_model(
         copy_files(tokenizer, folder, TOKENIZER_FILES)
 
 
+def file_tensors(model: Transformer) -> dict[str, Tensor]:
+    """The model's own tensors as its family's files hold them. Raises InputError where it carries an adapter."""
+    names = family_of(model.architecture).names
+    return {
+        names.tensor(name): names.to_file(name, tensor, model.architecture)
+        for name, tensor in plain_tensors(model).items()
+    }
+
+
 def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
-    """Read a model folder, its weights converted to `dtype`. Raises InputError naming file and key or tensor.
+    """Read a model folder, its weights converted to `dtype`. Raises InputError naming file and key or tensor."""
+    if is_classifier(load_config(folder)):
+        raise InputError(f"{folder} is a reward model: it judges texts and writes none")
+    return load_decoder(Transformer, folder, dtype=dtype)
+
+
+def load_decoder(kind: type[Model], folder: Path, *, dtype: torch.dtype) -> Model:
+    """Read a folder into a decoder of some kind: with one head or another.
 
     Names and shapes are checked before a tensor is read, and tensors are read one at a time into their places.
     """
@@ -77,7 +90,7 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transform
     if architecture.num_hidden_layers > len(stored):
         raise InputError(f"{folder}: config.json has {architecture.num_hidden_layers} layers, the weights fewer")
     with torch.device("meta"):
-        model = Transformer(architecture)
+        model = kind(architecture)
     names = family_named(config["model_type"], str(folder)).names
     wanted, head = file_names(model, names, stored), tied_head(model, names, stored)
     shapes = {ours: names.to_file(ours, tensor, architecture).shape for ours, tensor in model.state_dict().items()}
@@ -118,6 +131,12 @@ def load_config(folder: Path) -> dict[str, Any]:
     return read_json(inside(folder, "config.json"))
 
 
+def is_classifier(config: Mapping[str, Any]) -> bool:
+    """Whether a config's `architectures` name a sequence classifier, such as a reward model."""
+    names = config.get("architectures")
+    return isinstance(names, list) and any(str(name).endswith("ForSequenceClassification") for name in names)
+
+
 def check_tied(folder: Path, stored: Mapping[str, Stored], head: str, embedding: str, *, dtype: torch.dtype) -> None:
     """A tied head may be stored, if it is the embedding."""
     pair = dict(read_tensors({name: stored[name] for name in (head, embedding)}, dtype=dtype))
@@ -129,7 +148,7 @@ def plain_tensors(model: Transformer) -> dict[str, Tensor]:
     """The model's own tensors, if it has no others."""
     tensors = model.state_dict()
     with torch.device("meta"):
-        plain = Transformer(model.architecture).state_dict()
+        plain = type(model)(model.architecture).state_dict()
     added = [name for name in tensors if name not in plain]
     if added:
         raise InputError(

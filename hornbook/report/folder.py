@@ -20,6 +20,7 @@ _MAKES: dict[str, Sequence[tuple[str, str]]] = {
     "tokens": (("tokens", "tokens"),),
     "rows": (("questions", "questions"), ("rows", "rows")),
     "model": (("parameters", "parameters"),),
+    "reward model": (("parameters", "parameters"),),
 }
 """For each kind of run, the counts and results that say how much it made, and their unit; the first that is there."""
 

@@ -28,6 +28,7 @@ METRICS = {
     "preference_accuracy": Metric(label="Preference accuracy", better="higher", percent=True),
     "accuracy": Metric(label="Accuracy", better="higher", percent=True),
     "minimal_pairs": Metric(label="Minimal pairs", better="higher", percent=True),
+    "reward": Metric(label="Reward"),
     "margin": Metric(label="Reward margin", better="higher"),
     "grad_norm": Metric(label="Gradient norm"),
     "learning_rate": Metric(label="Learning rate"),

@@ -16,6 +16,7 @@ SUMMARIES = {
     "pretrain": "Train a language model on tokens: from scratch, or on from a base, whole or by LoRA.",
     "scale": "Train a ladder of small models, and predict what a larger one would reach before paying for it.",
     "sft": "Teach a base model to answer: supervised finetuning on conversations.",
+    "reward": "Teach a model to judge answers: a reward model from pairs of a better and a worse one.",
     "align": "Teach a model what is preferred: direct preference optimization on pairs.",
     "evaluate": "Measure models beside each other on held-out text, answers, preferences and minimal pairs.",
     "generate": "Continue a prompt.",

@@ -159,6 +159,7 @@ def _record(run: Run, done: Step) -> None:
         **{key: value for key, value in measured.items() if math.isfinite(value)},
         **{f"grad_norm/{kind}": value for kind, value in done.grad_norms.items() if math.isfinite(value)},
         **{f"learning_rate/{group}": rate for group, rate in done.learning_rates.items()},
+        **{key: value for key, value in done.measured.items() if math.isfinite(value)},
         tokens=done.tokens,
         learned=0 if done.skipped else done.count,
     )

@@ -1,0 +1,154 @@
+"""A model that answers -> one that says how good an answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor
+
+from hornbook.config import Count, Positive, Takes, options
+from hornbook.device import arithmetic, choose_device, choose_precision
+from hornbook.judge.rewards import conversation_rewards, win_rate
+from hornbook.learn.batches import Batch
+from hornbook.learn.carry import carried
+from hornbook.learn.chat import encode_preference
+from hornbook.learn.examples import Example, Examples, judged
+from hornbook.learn.loop import rewards
+from hornbook.learn.preferences import bradley_terry
+from hornbook.learn.rows import read_preferences
+from hornbook.model.adapters import lora
+from hornbook.model.adapters.attached import adapters
+from hornbook.model.recompute import recompute_layers
+from hornbook.model.reward import RewardModel, reward_model, save_reward_model
+from hornbook.model.transformer import Transformer
+from hornbook.run import Run
+from hornbook.text import bpe
+from hornbook.training.adapting import make_optimizer, prepare
+from hornbook.training.fitting import fit
+from hornbook.training.opening import Opened, check_length, open_model
+from hornbook.training.options import Training
+from hornbook.training.reading import Rows
+
+MAKES = "reward model"
+SHARED = True
+fingerprint = arithmetic
+Pair = tuple[Example, Example]
+
+
+@options
+class Reward(Training):
+    """Teach a model to judge answers: a reward model from pairs of a better and a worse one.
+
+    Its reward is one number, the score of a conversation's last token; the loss is that of Bradley and Terry. What an
+    adapter has learned is merged into the model that is saved.
+    """
+
+    base: Annotated[Path, Takes("model")]
+    """Model to start from, most often one made by `sft`."""
+    _: KW_ONLY
+    rows: Annotated[Path, Takes("rows")]
+    """Run of `instruct`, or a JSONL file with `prompt`, `chosen` and `rejected` in each row."""
+    epochs: Positive = 1.0
+    """Times that each pair is learned from; a second time, a reward model learns the pairs by heart."""
+    length: Count = 512
+    """Tokens of a conversation; a longer one is cut, and counted."""
+    batch: Count = 32
+    """Pairs in a step."""
+    micro: Count = 8
+    """Rows computed at a time: less memory, same result up to rounding."""
+    learning_rate: Positive | None = None
+    """Peak rate of AdamW (default: 1e-4, for an adapter 1e-3)."""
+    evaluation_rows: Count = 200
+    """Held-out pairs that are measured while training, at most."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What to do with a row that cannot be learned from: end, or set it aside and count it."""
+    seed: int = 0
+    """Chooses the order of the rows, and the first values of the head."""
+
+
+def reward(config: Reward, run: Run) -> None:
+    run.track(config.track)
+    device = choose_device(config.device)
+    opened = open_model(run.input("base"), device=device)
+    check_length(opened.model, config.length)
+    train, valid = _pairs(config, run, opened)
+    model = reward_model(opened.model, seed=config.seed)
+    prepare(model, config, seed=config.seed)
+    model.score.requires_grad_(True)
+    if config.recompute:
+        recompute_layers(model)
+    batches = Examples(
+        [(judged(chosen), judged(rejected)) for chosen, rejected in train],
+        length=2 * config.length,
+        groups_per_step=config.batch,
+        rows=config.micro,
+        seed=config.seed,
+    )
+    autocast = choose_precision(config.precision, device)
+    fit(
+        run,
+        model,
+        partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (1e-3 if config.adapts else 1e-4)),
+        label="reward",
+        device=device,
+        batches=batches.step,
+        loss=preference,
+        steps=batches.steps(config.epochs),
+        autocast=autocast,
+        evaluate=partial(held_out_accuracy, model, valid[: config.evaluation_rows], autocast=autocast),
+        carry=partial(carried, autocast=autocast),
+    )
+    if adapters(model):
+        lora.merge(model)
+    save_reward_model(run.out, model, tokenizer=opened.folder, pad=opened.tokenizer.token_to_id(bpe.PAD))
+    (run.out / "chat_template.jinja").write_text(opened.template)
+
+
+def preference(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The loss of a batch in which chosen and rejected alternate, and what the rewards look like."""
+    assert isinstance(model, RewardModel)
+    found = rewards(model, batch)
+    chosen, rejected = found[0::2], found[1::2]
+    total, count = bradley_terry(chosen, rejected)
+    with torch.no_grad():
+        measured = {
+            "reward/chosen": chosen.sum(),
+            "reward/rejected": rejected.sum(),
+            "accuracy": (chosen > rejected).sum() + 0.5 * (chosen == rejected).sum(),
+        }
+    return total, count, measured
+
+
+def held_out_accuracy(model: RewardModel, pairs: Sequence[Pair], *, autocast: torch.dtype | None) -> dict[str, float]:
+    """How often the chosen answer has the higher reward."""
+    if not pairs:
+        return {}
+    sides = zip(*pairs, strict=True)
+    chosen, rejected = (
+        conversation_rewards(model, [example.tokens for example in side], autocast=autocast) for side in sides
+    )
+    return {"preference_accuracy": win_rate(chosen, rejected).value}
+
+
+def _pairs(config: Reward, run: Run, opened: Opened) -> tuple[list[Pair], list[Pair]]:
+    """Training and held-out pairs as tokens; what is cut or set aside is counted."""
+    rows = Rows(run, config.bad_rows)
+    train, valid = rows.read(run.input("rows"), "preference", partial(read_preferences, control=opened.control))
+    encoded: list[list[Pair]] = [
+        rows.sift(
+            # The last token takes a position too: the score is read there.
+            encode_preference(
+                row, opened.tokenizer, length=config.length - 1, template=opened.template, special=opened.special
+            )
+            for row in part
+        )
+        for part in (train, valid)
+    ]
+    rows.close(learned=encoded[0])
+    rows.tell_cut("pairs", [chosen.cut + rejected.cut for part in encoded for chosen, rejected in part])
+    return encoded[0], encoded[1]
