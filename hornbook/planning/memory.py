@@ -1,0 +1,169 @@
+"""What a way of training holds in memory, by kind and phase, and whether that fits a machine.
+
+Everything is counted, from shapes alone (`rehearsal.py`); nothing is fitted but what a process takes besides its
+tensors, which is measured (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+
+from hornbook.model.architecture import Architecture
+from hornbook.model.attention import MATMUL_ATTENTION_LIMIT
+from hornbook.model.transformer import Transformer
+from hornbook.planning.machines import Machine
+from hornbook.planning.methods import METHODS, Method, Name
+from hornbook.planning.rehearsal import Kinds, Part, evaluation, most, rehearse
+
+KINDS = ("weights", "gradients", "optimizer", "activations", "logits", "working")
+"""What memory is for: `working` is what lives for the time of one operation or layer."""
+MARGIN = 0.10
+"""How far above what is counted a peak may come: the allocator's gaps between tensors."""
+HEAP = 0.45
+"""The same on a CPU, whose allocator keeps pieces under 32 MB: the most that was measured (docs/decisions.md)."""
+CONTEXT = 600_000_000
+"""Bytes that CUDA takes on a GPU for itself and for the workspace of products."""
+PROCESS = 450_000_000
+"""Bytes of a process that has imported torch and the package, with its threads, before there is a model."""
+ROWS = (1, 2, 4, 8, 16, 32, 64)
+"""Of a micro-batch, that are tried."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A way of training a model with micro-batches of some shape."""
+
+    architecture: Architecture
+    method: Name
+    rows: int
+    length: int
+    autocast: torch.dtype | None = None
+    recompute: bool = False
+    accumulates: bool = False
+    packed: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes at the most of each phase, by kind."""
+
+    phases: Mapping[str, Kinds]
+    host: int
+    """What loading takes of the machine's own memory, where the model then goes to a GPU."""
+    merging: int
+    """What it takes to add an adapter into the weights, some day, anywhere; 0 where there is none."""
+
+    @property
+    def phase(self) -> str:
+        """When most is held."""
+        return most(self.phases)[0]
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """What is held then."""
+        found = most(self.phases)[1]
+        return {kind: found[kind] for kind in KINDS}
+
+    @property
+    def peak(self) -> int:
+        return sum(self.kinds.values())
+
+
+@cache
+def training(cell: Cell) -> Mapping[str, Kinds]:
+    """The phases of a step, as `rehearse` finds them."""
+    return rehearse(cell.architecture, _part(cell))
+
+
+def memory(cell: Cell, *, gpu: bool) -> Memory:
+    """All phases of a run: loading, training, evaluating, saving, and merging what was trained."""
+    if gpu:
+        cell = _as_on_a_gpu(cell)
+    weights = resident_weights(cell.architecture, cell.method)
+    largest = max(shape.numel() for shape in parameters(cell.architecture, cell.method).values()) * 4
+    phases = dict(training(cell))
+    phases["evaluation"] = evaluation(cell.architecture, _part(cell))
+    phases["evaluation"]["optimizer"] = phases["update"]["optimizer"]
+    # A tensor is read in its own type and then converted.
+    phases["loading"] = Counter(weights=weights, working=largest)
+    phases["checkpoint"] = Counter(weights=weights, optimizer=phases["update"]["optimizer"])
+    full = resident_weights(cell.architecture, "full")
+    merging = full + 2 * largest if METHODS[cell.method].adapts else 0
+    return Memory(phases=phases, host=full + largest if gpu else 0, merging=merging)
+
+
+def _part(cell: Cell) -> Part:
+    method: Method = METHODS[cell.method]
+    return Part(
+        prepare=lambda model: method.prepare(model, recompute=cell.recompute),
+        optimizer=method.make_optimizer,
+        rows=cell.rows,
+        length=cell.length,
+        accumulates=cell.accumulates,
+        packed=cell.packed,
+        autocast=cell.autocast,
+    )
+
+
+def _as_on_a_gpu(cell: Cell) -> Cell:
+    """As many positions in longer rows, where a CPU would attend in another way than a GPU does."""
+    if cell.autocast != torch.bfloat16 or cell.length > MATMUL_ATTENTION_LIMIT:
+        return cell
+    longer = 2 * MATMUL_ATTENTION_LIMIT
+    return replace(cell, rows=-(-cell.rows * cell.length // longer), length=longer)
+
+
+def needed(memory: Memory, machine: Machine) -> int:
+    """Bytes that the machine must have: what is counted, and what there is besides, at its most."""
+    if machine.kind == "cpu":
+        return PROCESS + int(memory.peak * (1 + HEAP))
+    return CONTEXT + int(memory.peak * (1 + MARGIN))
+
+
+def fits(memory: Memory, machine: Machine) -> bool:
+    """Whether that is surely there."""
+    return needed(memory, machine) <= machine.memory
+
+
+@cache
+def parameters(architecture: Architecture, method: Name) -> Mapping[str, torch.Size]:
+    """The shape of every parameter of a prepared model, by name; codes of 4 bits are none."""
+    return {name: parameter.shape for name, parameter in _prepared(architecture, method).named_parameters()}
+
+
+@cache
+def trainable(architecture: Architecture, method: Name) -> int:
+    """How many numbers learn."""
+    return sum(p.numel() for p in _prepared(architecture, method).parameters() if p.requires_grad)
+
+
+@cache
+def resident_weights(architecture: Architecture, method: Name) -> int:
+    """Bytes of a prepared model."""
+    model = _prepared(architecture, method)
+    return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+
+
+@cache
+def _prepared(architecture: Architecture, method: Name) -> Transformer:
+    with torch.device("meta"):
+        model = Transformer(architecture)
+        METHODS[method].prepare(model, recompute=False)
+    return model
+
+
+def largest_rows(cell: Cell, machine: Machine) -> tuple[Cell, Memory] | None:
+    """The most rows of a micro-batch that fit, with what they take; None where not even one does."""
+    found = None
+    for rows in ROWS:
+        tried = replace(cell, rows=rows)
+        taken = memory(tried, gpu=machine.kind != "cpu")
+        if not fits(taken, machine):
+            break
+        found = (tried, taken)
+    return found
