@@ -26,8 +26,8 @@ from typing import IO, Any
 
 import tomli_w
 
+from hornbook import hub, ranks
 from hornbook import progress as talk
-from hornbook import ranks
 from hornbook.config import Stage, Takes, Unhashed, marks, plain
 from hornbook.disk import instant, sync
 from hornbook.errors import Busy, HornbookError, InputError
@@ -119,7 +119,7 @@ def open_inputs(stage: Stage, config: Any) -> dict[str, Input]:
 
 
 def _open_input(path: Path, key: str, kind: str) -> Input:
-    opened = Input(path)
+    opened = Input(hub.fetched(path) if kind == "rows" and hub.is_dataset(path) else path)
     if kind and opened.manifest and opened.manifest.makes != kind:
         raise InputError(
             f"{key}: {path} holds {opened.manifest.makes}, not {kind}",

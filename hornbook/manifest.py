@@ -34,6 +34,7 @@ _SHELL = (
     "hornbook.disk",
     "hornbook.errors",
     "hornbook.execute",
+    "hornbook.hub",
     "hornbook.ranks",
     "hornbook.run",
     "hornbook.report",

@@ -13,6 +13,7 @@ from hornbook.errors import Damaged, InputError, UsageError
 from hornbook.execute import execute, name_run
 from hornbook.learn.chat import TEMPLATE
 from hornbook.learn.loop import next_token
+from hornbook.learn.rows import Conversation
 from hornbook.manifest import Input, read_manifest
 from hornbook.model.adapters.attached import adapters
 from hornbook.model.architecture import Architecture
@@ -22,6 +23,7 @@ from hornbook.stages import load
 from hornbook.text import bpe
 from hornbook.text.document import Document, write_documents
 from hornbook.training.opening import open_model
+from hornbook.training.reading import split
 
 WORDS = ("river", "meadow", "barn", "lantern", "orchard")
 
@@ -73,6 +75,32 @@ def made(stage: str, **values: Any) -> Path:
 def test_an_adapter_takes_projections_by_name_or_by_kind(folder: Path, targets: list[str], adapted: list[str]) -> None:
     run = made("sft", base="model", rows="chats.jsonl", epochs=1, length=100, lora={"r": 2, "targets": targets})
     assert json.loads((run / "adapter_config.json").read_text())["target_modules"] == adapted
+
+
+def test_rows_are_shown_as_they_are_read_and_what_is_said_twice_is_counted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alpaca = {"instruction": "Where is the river?", "input": "", "output": "By the river.", "topic": "water"}
+    write("mixed.jsonl", alpaca, chat("meadow"), chat("barn"), chat("river"))
+    run = made("sft", base="model", rows="mixed.jsonl", epochs=1, length=100, lora={"r": 2})
+    told = capsys.readouterr().err
+    assert (
+        "mixed.jsonl: read as messages (3 rows), Alpaca's instructions (not used: topic) (1 rows); "
+        'row 1 becomes user: "Where is the river?", assistant: "By the river."\n'
+    ) in told
+    assert (
+        "1 rows repeat another and are learned from again; "
+        "the first of them: mixed.jsonl row 4 says what mixed.jsonl row 1 says\n"
+    ) in told
+    assert read_manifest(run).counts["rows_repeated"] == 1
+
+
+def test_of_two_rows_that_say_the_same_neither_or_both_are_held_out() -> None:
+    said = [[{"role": "user", "content": f"Where is it, {n % 60}?"}] for n in range(120)]
+    train, held = split([Conversation(str(n), messages, f"r row {n}") for n, messages in enumerate(said)])
+    assert len(train) + len(held) == 120
+    assert 0 < len(held) < 30
+    assert not {row.spoken for row in train} & {row.spoken for row in held}
 
 
 def test_a_row_that_cannot_be_measured_is_set_aside(folder: Path) -> None:

@@ -46,6 +46,14 @@ FOLLOWS = {
 """Who may speak after whom."""
 
 
+Spoken = tuple[tuple[str, str], ...]
+"""(who, what), one after the other."""
+
+
+def _spoken(messages: Sequence[Message], *more: tuple[str, str]) -> Spoken:
+    return (*((message["role"], message["content"]) for message in messages), *more)
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     id: str
@@ -54,6 +62,10 @@ class Conversation:
     """`file row n`"""
     read_as: str = ""
     """The format that it came in, and the columns that were of no use."""
+
+    @property
+    def spoken(self) -> Spoken:
+        return _spoken(self.messages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,10 @@ class Preference:
     rejected: Message
     where: str
     read_as: str = ""
+
+    @property
+    def spoken(self) -> Spoken:
+        return _spoken(self.prompt, ("chosen", self.chosen["content"]), ("rejected", self.rejected["content"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +92,10 @@ class Judgement:
     label: bool
     where: str
     read_as: str = ""
+
+    @property
+    def spoken(self) -> Spoken:
+        return _spoken(self.prompt, ("good" if self.label else "bad", self.completion["content"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +110,10 @@ class Question:
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Columns of the row that are no part of the conversation: what a reward may need."""
     read_as: str = ""
+
+    @property
+    def spoken(self) -> Spoken:
+        return _spoken(self.prompt, *([] if self.answer is None else [("answer", self.answer)]))
 
 
 def read_conversations(path: Path, *, control: Sequence[str] = CONTROL) -> Iterator[Conversation | BadRow]:

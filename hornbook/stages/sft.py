@@ -42,7 +42,7 @@ class Sft(Training):
     """Model to start from."""
     _: KW_ONLY
     rows: Annotated[Path, Takes("rows")]
-    """Run of `instruct`, or a JSONL file with `messages` in each row."""
+    """Run of `instruct`, a file of conversations in any usual format, or a dataset of the hub (owner/name:split)."""
     epochs: Positive = 2.0
     """Times that each conversation is learned from."""
     length: Count = 512
