@@ -196,6 +196,24 @@ def test_a_tokenizer_without_turns_and_template_cannot_chat(folder: Path) -> Non
         made("sft", base="model", rows="chats.jsonl", length=100)
 
 
+def test_what_begins_and_ends_a_text_is_that_of_the_base(folder: Path) -> None:
+    """Others' bases have a token of their own to begin with, and several that end."""
+    config = json.loads(Path("model/tokenizer_config.json").read_bytes())
+    Path("model/tokenizer_config.json").write_text(json.dumps(config | {"bos_token": "<|pad|>"}))
+    Path("model/generation_config.json").write_text(json.dumps({"eos_token_id": [7, 0]}))
+    assert {7, 0} <= open_model(Input(Path("model")), device=torch.device("cpu")).stop
+    run = made("sft", base="model", rows="chats.jsonl", epochs=1, length=100)
+    turn_end = bpe.load(run).token_to_id(bpe.TURN_END)
+    held = json.loads((run / "generation_config.json").read_bytes())
+    assert held == {"bos_token_id": 3, "eos_token_id": [turn_end, 7, 0], "pad_token_id": 3}
+
+
+def test_what_ends_a_text_is_a_tokens_number(folder: Path) -> None:
+    Path("model/generation_config.json").write_text(json.dumps({"eos_token_id": "</s>"}))
+    with pytest.raises(InputError, match=r"generation_config.json: eos_token_id = '</s>' must be a token's number"):
+        made("sft", base="model", rows="chats.jsonl", length=100)
+
+
 @pytest.mark.parametrize("text", ["{", "[]"])
 def test_a_config_that_is_no_object_is_named(folder: Path, text: str) -> None:
     Path("model/tokenizer_config.json").write_text(text)

@@ -31,6 +31,7 @@ from hornbook.model.transformer import Transformer
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 HEAD = "lm_head.weight"
+GENERATION = "generation_config.json"
 Model = TypeVar("Model", bound=Transformer)
 SHARD_BYTES = 5_000_000_000
 """As in transformers."""
@@ -57,7 +58,7 @@ def save_model(
     ids = {"bos_token_id": bos, "eos_token_id": eos[0] if len(eos) == 1 else list(eos) or None, "pad_token_id": pad}
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     write_json(folder / "config.json", {**to_config(model.architecture), **ids, "dtype": dtype})
-    write_json(folder / "generation_config.json", {name: value for name, value in ids.items() if value is not None})
+    write_json(folder / GENERATION, {name: value for name, value in ids.items() if value is not None})
     write_shards(folder, tensors, most=shard_bytes)
     if tokenizer is not None:
         copy_files(tokenizer, folder, TOKENIZER_FILES)
@@ -105,6 +106,23 @@ def load_decoder(kind: type[Model], folder: Path, *, dtype: torch.dtype) -> Mode
         tensors[ours] = names.from_file(ours, tensor, architecture).contiguous()
     model.load_state_dict(tensors, assign=True)
     return model
+
+
+def generation_ends(folder: Path) -> tuple[int, ...]:
+    """Ids that end a text, as a folder's `generation_config.json` names them: a chat model has several.
+
+    Raises:
+        InputError: what it names is no token.
+    """
+    path = folder / GENERATION
+    if not path.is_file():
+        return ()
+    held = read_json(inside(folder, GENERATION)).get("eos_token_id")
+    ids = held if isinstance(held, list) else [] if held is None else [held]
+    for id in ids:
+        if isinstance(id, bool) or not isinstance(id, int) or id < 0:
+            raise InputError(f"{path}: eos_token_id = {held!r} must be a token's number, or a list of some")
+    return tuple(ids)
 
 
 def file_names(model: Transformer, names: WeightNames, stored: Collection[str]) -> dict[str, str]:

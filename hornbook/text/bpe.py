@@ -126,6 +126,13 @@ def separator_id(tokenizer: Tokenizer, path: Path) -> int:
     return int(found)
 
 
+def begin_id(tokenizer: Tokenizer, path: Path) -> int:
+    """The id of the token that a text begins with: the folder's bos token, or what stands between documents."""
+    text = named_tokens(read_config(path) or {}).get("bos_token")
+    found = tokenizer.token_to_id(text) if text else None
+    return separator_id(tokenizer, path) if found is None else int(found)
+
+
 def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of plain texts; control tokens written out in a text are encoded as the characters they are."""
     tokenizer.encode_special_tokens = True

@@ -16,7 +16,7 @@ from hornbook.model.adapters import lora
 from hornbook.model.adapters.folder import CONFIG, load_adapter
 from hornbook.model.folder import read_json
 from hornbook.model.transformer import Transformer
-from hornbook.model.weights import load_model
+from hornbook.model.weights import generation_ends, load_model
 from hornbook.text import bpe
 
 
@@ -62,7 +62,7 @@ class Opened:
     def stop(self) -> frozenset[int]:
         """Tokens that end an answer."""
         ends = (self._id(text) for text in (bpe.TURN_END, self.special.get("eos_token", "")))
-        return frozenset({self.separator, *(end for end in ends if end is not None)})
+        return frozenset({self.separator, *generation_ends(self.folder), *(end for end in ends if end is not None)})
 
 
 def open_model(source: Input, *, device: torch.device) -> Opened:

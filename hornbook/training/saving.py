@@ -11,7 +11,7 @@ from hornbook.model.adapters import lora
 from hornbook.model.adapters.attached import adapters
 from hornbook.model.folder import copy_files
 from hornbook.model.transformer import Transformer
-from hornbook.model.weights import TOKENIZER_FILES, save_model
+from hornbook.model.weights import TOKENIZER_FILES, generation_ends, save_model
 from hornbook.run import Run
 from hornbook.text import bpe
 
@@ -36,9 +36,20 @@ def save(
         adapter_folder.save_adapter(model, run.out, base_name=run.input(base).name)
         copy_files(folder, run.out, TOKENIZER_FILES)
     else:
-        end = bpe.separator_id(tokenizer, folder)
-        turn_end = tokenizer.token_to_id(bpe.TURN_END)
-        eos = [turn_end, end] if template and turn_end is not None else [end]
-        save_model(run.out, model, tokenizer=folder, bos=end, eos=eos, pad=tokenizer.token_to_id(bpe.PAD))
+        save_model(
+            run.out,
+            model,
+            tokenizer=folder,
+            bos=bpe.begin_id(tokenizer, folder),
+            eos=_ends(tokenizer, folder, chat=bool(template)),
+            pad=tokenizer.token_to_id(bpe.PAD),
+        )
     if template and not (run.out / "chat_template.jinja").exists():
         (run.out / "chat_template.jinja").write_text(template)
+
+
+def _ends(tokenizer: Tokenizer, folder: Path, *, chat: bool) -> list[int]:
+    """Ids that end what the model writes: the end of a turn first, then those of its base, then what ends a text."""
+    turn_end = tokenizer.token_to_id(bpe.TURN_END) if chat else None
+    ends = [] if turn_end is None else [turn_end]
+    return list(dict.fromkeys([*ends, *generation_ends(folder), bpe.separator_id(tokenizer, folder)]))
