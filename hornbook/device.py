@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cache
 from typing import Literal, Protocol
@@ -15,12 +16,18 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 
 
-def choose_device(wanted: Device) -> torch.device:
+def choose_device(wanted: Device, *, deterministic: bool = False) -> torch.device:
     """The device asked for, or the best there is.
+
+    deterministic: from now on torch uses only kernels that give the same bytes each time, or raises where it has none.
 
     Raises:
         UsageError: it is not there.
     """
+    if deterministic:
+        # Read by cuBLAS when it is first used; without it its products may differ between streams.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return torch.device(next(name for name, is_there in there.items() if is_there))

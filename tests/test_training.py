@@ -165,6 +165,31 @@ def test_a_run_is_named_by_where_it_was_computed(folder: Path, monkeypatch: pyte
     assert len(names) == 2
 
 
+def test_deterministic_changes_nothing_on_a_cpu(folder: Path) -> None:
+    runs = []
+    try:
+        for deterministic in (False, True):
+            values = {"base": "model", "rows": "chats.jsonl", "epochs": 2, "length": 100, "device": "cpu"}
+            runs.append(made("sft", **values, deterministic=deterministic))
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+    finally:
+        torch.use_deterministic_algorithms(False)
+    plain, exact = ((run / "model.safetensors").read_bytes() for run in runs)
+    assert runs[0] != runs[1]
+    assert plain == exact
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_deterministic_gives_the_same_bytes_on_a_gpu(folder: Path) -> None:
+    values = {"base": "model", "rows": "chats.jsonl", "epochs": 3, "length": 100, "device": "cuda"}
+    try:
+        first = (made("sft", **values, deterministic=True) / "model.safetensors").read_bytes()
+        shutil.rmtree("runs")
+        assert (made("sft", **values, deterministic=True) / "model.safetensors").read_bytes() == first
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_rows_longer_than_the_model_are_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="length = 200 is more than the model's 128 positions"):
         made("sft", base="model", rows="chats.jsonl", length=200)

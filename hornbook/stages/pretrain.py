@@ -121,7 +121,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
         mixing.check_tokenizer(replay, tokenizer)
     sources = mixing.opened(tokens, replay, separator=separator)
     phases = _phases(config, sources)
-    device = choose_device(config.device)
+    device = choose_device(config.device, deterministic=config.deterministic)
     autocast = choose_precision(config.precision, device)
     chosen = mixing.held_out(tokens, replay, most=config.evaluation_tokens)
     few = chosen if config.base else mixing.held_out(tokens, replay, most=min(FEW, config.evaluation_tokens))

@@ -63,7 +63,7 @@ class Sft(Training):
 
 def sft(config: Sft, run: Run) -> None:
     run.track(config.track)
-    device = choose_device(config.device)
+    device = choose_device(config.device, deterministic=config.deterministic)
     opened = open_model(run.input("base"), device=device)
     check_length(opened.model, config.length)
     train, valid = _examples(config, run, opened)

@@ -33,6 +33,8 @@ class Training:
     """Where to compute."""
     precision: Precision = "auto"
     """Of matrix products; weights and optimizer are kept in fp32."""
+    deterministic: bool = False
+    """On a GPU use only kernels that give the same bytes each time, which may be slower; a CPU's always do."""
     recompute: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
     track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
