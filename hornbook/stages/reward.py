@@ -73,7 +73,7 @@ class Reward(Training):
 
 def reward(config: Reward, run: Run) -> None:
     run.track(config.track)
-    device = choose_device(config.device)
+    device = choose_device(config.device, deterministic=config.deterministic)
     opened = open_model(run.input("base"), device=device)
     check_length(opened.model, config.length)
     train, valid = _pairs(config, run, opened)
