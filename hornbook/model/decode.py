@@ -13,11 +13,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from hornbook.model.adapters.lora import LowRank
 from hornbook.model.architecture import Architecture
 from hornbook.model.cache import Cache
 from hornbook.model.compiled.decoder import CompiledDecoder
 from hornbook.model.compiled.layer import EXPRESSED
-from hornbook.model.compiled.panels import STORED, stored_weight
+from hornbook.model.compiled.panels import STORED, own_weight, updates_of
 from hornbook.model.int8 import Int8
 from hornbook.model.norms import LayerNorm, RMSNorm
 from hornbook.model.transformer import Transformer
@@ -40,11 +41,17 @@ class Decoder(Protocol):
     def architecture(self) -> Architecture: ...
 
     def begin(self, prompts: Sequence[Sequence[int]], *, capacity: int) -> tuple[Rows, Tensor]:
-        """Rows that have seen the prompts, with room for `capacity` tokens each, and the logits [B, V] after them."""
+        """Rows that have seen the prompts, with room for `capacity` tokens each, and the logits [B, V] after them.
+
+        Equal prompts are computed once.
+        """
+
+    def refresh(self) -> None:
+        """See the model's weights as they are now; rows that were begun before are not to be gone on with."""
 
 
 def decoder(model: Transformer) -> Decoder:
-    """The fastest decoder for a model; later changes of its weights may not be seen."""
+    """The fastest decoder for a model; later changes of its weights may not be seen before `refresh`."""
     return PlainDecoder(model) if why_plain(model) else CompiledDecoder(model)
 
 
@@ -60,13 +67,15 @@ def why_plain(model: Transformer) -> str:
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if own and not isinstance(module, PARTS):
             return f"{name} is a {type(module).__name__}"
-        if isinstance(module, PROJECTIONS) and stored_weight(module).dtype not in STORED:
-            return f"{name} is in {stored_weight(module).dtype}"
+        if isinstance(module, Int8) and updates_of(module):
+            return f"{name} is an Int8 with an adapter"
+        if isinstance(module, PROJECTIONS) and own_weight(module).dtype not in STORED:
+            return f"{name} is in {own_weight(module).dtype}"
     return ""
 
 
 PROJECTIONS = (nn.Linear, nn.Embedding, Int8)
-PARTS = (*PROJECTIONS, RMSNorm, LayerNorm)
+PARTS = (*PROJECTIONS, RMSNorm, LayerNorm, LowRank)
 
 
 class PlainDecoder:
@@ -78,16 +87,22 @@ class PlainDecoder:
 
     @torch.inference_mode()
     def begin(self, prompts: Sequence[Sequence[int]], *, capacity: int) -> tuple[PlainRows, Tensor]:
-        """All prompts at once, padded on the right."""
+        """All different prompts at once, padded on the right."""
         model, device = self.model, self.model.head_weight.device
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        places = {prompt: place for place, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+        lengths = torch.tensor([len(prompt) for prompt in places], device=device)
         width = int(lengths.max())
-        tokens = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts], device=device)
-        cache = Cache(layers=len(model.model.layers), rows=len(prompts), capacity=capacity, device=device)
+        tokens = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in places], device=device)
+        cache = Cache(layers=len(model.model.layers), rows=len(places), capacity=capacity, device=device)
         hidden = model.hidden(tokens, cache=cache)
         cache.resize(lengths)
-        last = hidden[torch.arange(len(prompts), device=device), lengths - 1]
-        return PlainRows(model, cache), model.head(last)
+        last = model.head(hidden[torch.arange(len(places), device=device), lengths - 1])
+        same = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
+        cache.select(same)
+        return PlainRows(model, cache), last[same]
+
+    def refresh(self) -> None:
+        """Its weights are the model's own."""
 
 
 class PlainRows:

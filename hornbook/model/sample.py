@@ -145,13 +145,22 @@ def pick(logits: Tensor, *, temperature: float, top_p: float, draws: Sequence[fl
         best: list[int] = logits.argmax(-1).tolist()
         return best
     probabilities = (logits.double() / temperature).softmax(-1)
+    if top_p == 1:
+        # Without a nucleus the order is no matter, and to sort a vocabulary takes longer than all the rest.
+        found: list[int] = _places(probabilities.cumsum(-1), draws)[:, 0].tolist()
+        return found
     ordered, tokens = probabilities.sort(stable=True, dim=-1, descending=True)
     before = ordered.cumsum(-1) - ordered
     kept = ordered.masked_fill(before >= top_p, 0.0).cumsum(-1)
-    marks = torch.tensor(draws, dtype=kept.dtype, device=kept.device)[:, None] * kept[:, -1:]
-    places = torch.searchsorted(kept, marks, right=True).clamp(max=kept.shape[-1] - 1)
-    drawn: list[int] = tokens.gather(-1, places)[:, 0].tolist()
+    drawn: list[int] = tokens.gather(-1, _places(kept, draws))[:, 0].tolist()
     return drawn
+
+
+def _places(kept: Tensor, draws: Sequence[float]) -> Tensor:
+    """int64[B, 1]: where each row's draw falls among its sums of probabilities [B, V], never on one of 0."""
+    total = kept[:, -1:]
+    marks = torch.tensor(draws, dtype=kept.dtype, device=kept.device)[:, None] * total
+    return torch.searchsorted(kept, marks.minimum(total.nextafter(torch.zeros_like(total))), right=True)
 
 
 def draw(seed: int, index: int, step: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from hornbook.model.adapters.attached import adapter_off
 from hornbook.model.adapters.lora import attach
 from hornbook.model.compiled.decoder import AT_ONCE, CompiledDecoder
 from hornbook.model.decode import PlainDecoder, decoder, why_plain
@@ -103,9 +104,12 @@ def test_rows_have_the_room_that_was_asked_for() -> None:
         rows.advance([1])
 
 
-def adapted() -> Transformer:
-    model = tiny.model()
+def adapted(model: Transformer) -> Transformer:
+    """With an adapter that changes what it says."""
     attach(model, r=2, alpha=4, targets="all-linear", seed=0)
+    for name, parameter in model.named_parameters():
+        if name.endswith(".B"):
+            parameter.data.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
     return model
 
 
@@ -114,9 +118,47 @@ def adapted() -> Transformer:
     [
         (tiny.model().double(), "model.embed_tokens is in torch.float64"),
         (tiny.model().to("meta"), "it is on meta"),
-        (adapted(), "model.layers.0.self_attn.q_proj.lora.default is a LowRank"),
     ],
 )
 def test_what_the_kernels_do_not_know_is_decoded_plainly(model: Transformer, why: str) -> None:
     assert why_plain(model) == why
     assert isinstance(decoder(model), PlainDecoder)
+
+
+@pytest.mark.parametrize("changes", [{}, *tiny.SWITCHES], ids=variant_name)
+def test_refreshed_kernels_see_the_weights_as_they_are(changes: dict[str, Any]) -> None:
+    model, (text,) = tiny.model(**changes), tiny.prompts([9])
+    made = CompiledDecoder(model)
+    held = [part.lanes.data_ptr() for layer in made.layers for part in layer.parts() if hasattr(part, "lanes")]
+    for parameter in model.parameters():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    assert not torch.allclose(made.begin([text], capacity=9)[1][0], reference(model, text)[-1], atol=1e-3)
+    made.refresh()
+    torch.testing.assert_close(made.begin([text], capacity=9)[1][0], reference(model, text)[-1], atol=1e-4, rtol=1e-4)
+    assert held == [part.lanes.data_ptr() for layer in made.layers for part in layer.parts() if hasattr(part, "lanes")]
+
+
+@pytest.mark.parametrize("changes", [{}, {"fused_projections": True}], ids=variant_name)
+def test_an_adapter_of_low_rank_is_decoded_by_kernels_and_can_be_off(changes: dict[str, Any]) -> None:
+    model, (text,) = adapted(tiny.model(**changes)), tiny.prompts([9])
+    made = decoder(model)
+    assert isinstance(made, CompiledDecoder)
+    with_it = reference(model, text)[-1]
+    torch.testing.assert_close(made.begin([text], capacity=9)[1][0], with_it, atol=1e-4, rtol=1e-4)
+    with adapter_off(model):
+        made.refresh()
+        without = reference(model, text)[-1]
+    assert not torch.allclose(with_it, without, atol=1e-3)
+    torch.testing.assert_close(made.begin([text], capacity=9)[1][0], without, atol=1e-4, rtol=1e-4)
+
+
+def test_the_plain_decoder_reads_equal_prompts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, (first, second) = tiny.model(), tiny.prompts([6, 4])
+    seen: list[int] = []
+    hidden = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda tokens, **given: seen.append(len(tokens)) or hidden(tokens, **given))
+    rows, logits = PlainDecoder(model).begin([first, second, first], capacity=10)
+    assert seen == [2]
+    assert torch.equal(logits[0], logits[2])
+    for row, text in zip(rows.advance([1, 2, 3]), [[*first, 1], [*second, 2], [*first, 3]], strict=True):
+        torch.testing.assert_close(row, reference(model, text)[-1], atol=1e-4, rtol=1e-4)

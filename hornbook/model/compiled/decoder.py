@@ -26,7 +26,7 @@ AT_ONCE = 128
 
 
 class CompiledDecoder:
-    """Weights packed once, for any number of batches; later changes of the model are not seen."""
+    """Weights packed once, for any number of batches; later changes of the model are seen after `refresh`."""
 
     def __init__(self, model: Transformer) -> None:
         self.architecture = model.architecture
@@ -35,6 +35,16 @@ class CompiledDecoder:
         self.layers = [CompiledLayer(cast(Layer, layer), model.architecture, kind) for layer, kind in layers]
         self.norm = Norm.of(model.model.norm)
         self.head = pack([model.model.embed_tokens if model.lm_head is None else model.lm_head])
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Read the model's weights as they are now, adapters of a low rank included."""
+        for layer in self.layers:
+            for part in layer.parts():
+                part.refresh()
+        if self.norm is not None:
+            self.norm.refresh()
+        self.head.refresh()
 
     def begin(self, prompts: Sequence[Sequence[int]], *, capacity: int) -> tuple[CompiledRows, Tensor]:
         """Rows that have seen the prompts, with room for `capacity` tokens each, and the logits [B, V] after them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import nn
 from hornbook.model.architecture import Architecture, LayerKind
 from hornbook.model.compiled import kernels
 from hornbook.model.compiled.kernels import Floats, Whole
-from hornbook.model.compiled.panels import pack, round_up
+from hornbook.model.compiled.panels import Panels, pack, round_up
 from hornbook.model.compiled.tile import LANES
 from hornbook.model.norms import LayerNorm, RMSNorm
 from hornbook.model.transformer import MLP, Attention, Layer
@@ -44,12 +44,11 @@ class Places:
 
 @dataclass(frozen=True)
 class Norm:
-    """RMSNorm, or where `centered` LayerNorm."""
+    """RMSNorm, or where it has a bias LayerNorm."""
 
+    module: RMSNorm | LayerNorm
     weight: Floats
     bias: Floats
-    eps: float
-    centered: bool
 
     @classmethod
     def of(cls, module: nn.Module) -> Norm | None:
@@ -57,10 +56,25 @@ class Norm:
         if isinstance(module, nn.Identity):
             return None
         assert isinstance(module, RMSNorm | LayerNorm)
-        weight = module.weight.detach().float().numpy()
-        if isinstance(module, LayerNorm):
-            return cls(weight, module.bias.detach().float().numpy(), module.eps, centered=True)
-        return cls(weight + np.float32(module.unit_offset), np.zeros_like(weight), module.eps, centered=False)
+        norm = cls(module, *np.zeros((2, len(module.weight)), np.float32))
+        norm.refresh()
+        return norm
+
+    def refresh(self) -> None:
+        """Read the weights again."""
+        self.weight[:] = self.module.weight.detach().float().numpy()
+        if isinstance(self.module, LayerNorm):
+            self.bias[:] = self.module.bias.detach().float().numpy()
+        else:
+            self.weight[:] += np.float32(self.module.unit_offset)
+
+    @property
+    def eps(self) -> float:
+        return self.module.eps
+
+    @property
+    def centered(self) -> bool:
+        return isinstance(self.module, LayerNorm)
 
     def apply(self, x: Floats, out: Floats) -> None:
         """The first D of [R, >= D] into those of out, which may be x."""
@@ -100,6 +114,13 @@ class CompiledLayer:
         self.mlp = CompiledMLP(layer.mlp, a)
         self.before_attention, self.before_mlp = Norm.of(layer.input_layernorm), Norm.of(layer.post_attention_layernorm)
         self.after_attention, self.after_mlp = Norm.of(layer.self_attn_output_norm), Norm.of(layer.mlp_output_norm)
+
+    def parts(self) -> Iterator[Panels | Norm]:
+        """What holds weights."""
+        attention, norms = self.attention, (self.attention.query_norm, self.attention.key_norm)
+        yield from (attention.qkv, attention.out, self.mlp.up, self.mlp.down)
+        around = (self.before_attention, self.before_mlp, self.after_attention, self.after_mlp)
+        yield from (norm for norm in (*norms, *around) if norm is not None)
 
     def step(self, x: Floats, places: Places, turn: Turn, keys: Floats, values: Floats, work: Scratch) -> None:
         """Rows x [R, D] through the layer, in place."""
