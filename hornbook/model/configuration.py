@@ -141,8 +141,11 @@ def shape_of(config: Config, family: Family, where: str, sizes: Mapping[str, int
 
 def refuse(config: Config, family: Family, where: str) -> None:
     """Raise on settings that this decoder would silently compute differently."""
-    if config.get("quantization_config"):
-        raise InputError(f"{where}: quantization_config = {config['quantization_config']!r} is not supported")
+    if (told := config.get("quantization_config")) is not None:
+        method = told.get("quant_method") if isinstance(told, Mapping) else told
+        if method != "bitsandbytes":
+            hint = "supported: 'bitsandbytes'"
+            raise InputError(f"{where}: quantization_config: quant_method = {method!r} is not supported", hint=hint)
     for key in KNOWN - understood(family):
         value = config.get(key)
         if value not in (None, False, family.refused.get(key), NEUTRAL.get(key)):

@@ -18,8 +18,7 @@ from hornbook.model.architecture import Architecture
 from hornbook.model.cache import Cache
 from hornbook.model.compiled.decoder import CompiledDecoder
 from hornbook.model.compiled.layer import EXPRESSED
-from hornbook.model.compiled.panels import STORED, own_weight, updates_of
-from hornbook.model.int8 import Int8
+from hornbook.model.compiled.panels import INT8, STORED, own_weight, updates_of
 from hornbook.model.norms import LayerNorm, RMSNorm
 from hornbook.model.transformer import Transformer
 
@@ -67,14 +66,14 @@ def why_plain(model: Transformer) -> str:
         own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if own and not isinstance(module, PARTS):
             return f"{name} is a {type(module).__name__}"
-        if isinstance(module, Int8) and updates_of(module):
-            return f"{name} is an Int8 with an adapter"
+        if isinstance(module, INT8) and updates_of(module):
+            return f"{name} is in 8 bits with an adapter"
         if isinstance(module, PROJECTIONS) and own_weight(module).dtype not in STORED:
             return f"{name} is in {own_weight(module).dtype}"
     return ""
 
 
-PROJECTIONS = (nn.Linear, nn.Embedding, Int8)
+PROJECTIONS = (nn.Linear, nn.Embedding, *INT8)
 PARTS = (*PROJECTIONS, RMSNorm, LayerNorm, LowRank)
 
 

@@ -105,11 +105,11 @@ def read_tensors(held: Mapping[str, Stored], *, dtype: torch.dtype) -> Iterator[
         yield name, tensor
 
 
-def read(stored: Stored, what: str) -> Tensor:
+def read(stored: Stored, what: str, *, kinds: Mapping[str, torch.dtype] = FLOATS) -> Tensor:
     """A tensor as it is stored. Read, not mapped: the pages of a mapped file count as memory, and it may change."""
-    if stored.kind not in FLOATS:
+    if stored.kind not in kinds:
         raise InputError(f"{what} is stored as {stored.kind}, not as floating-point numbers")
-    tensor = torch.empty(stored.shape, dtype=FLOATS[stored.kind])
+    tensor = torch.empty(stored.shape, dtype=kinds[stored.kind])
     with stored.path.open("rb") as file:
         file.seek(stored.begin)
         if file.readinto(tensor.reshape(-1).view(torch.uint8).numpy().data) != tensor.nbytes:

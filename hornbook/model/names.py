@@ -57,6 +57,10 @@ class WeightNames:
             return tensor.T
         return self.rows_from_file(name, tensor, architecture)
 
+    def as_rows(self, matrix: Tensor) -> Tensor:
+        """A layer's matrix as their file holds it -> [out, in], the rows in the file's order."""
+        return matrix.T if self.turned else matrix
+
     def rows_to_file(self, name: str, tensor: Tensor, architecture: Architecture) -> Tensor:
         """What has a row for each output of the projection that is called so, as their file holds it."""
         return regroup(tensor, 3, architecture.num_attention_heads) if self._regroups(name) else tensor

@@ -18,9 +18,11 @@ from hornbook.errors import InputError
 from hornbook.model.architecture import Architecture
 from hornbook.model.cache import Cache
 from hornbook.model.configuration import family_of, to_config
+from hornbook.model.contents import is_classifier, load_config
 from hornbook.model.folder import copy_files, write_json, write_shards
+from hornbook.model.quantizing import quantization_config
 from hornbook.model.transformer import Transformer, fill
-from hornbook.model.weights import SHARD_BYTES, TOKENIZER_FILES, file_tensors, is_classifier, load_config, load_decoder
+from hornbook.model.weights import SHARD_BYTES, TOKENIZER_FILES, file_tensors, load_decoder
 
 LABEL = "reward"
 
@@ -75,6 +77,7 @@ def save_reward_model(
         "label2id": {LABEL: 0},
         "pad_token_id": pad,
         "dtype": str(model.score.weight.dtype).removeprefix("torch."),
+        **quantization_config(model),
     }
     write_json(folder / "config.json", config)
     write_shards(folder, tensors, most=shard_bytes)

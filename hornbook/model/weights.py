@@ -1,36 +1,35 @@
 """Model folders as Hugging Face writes them: `config.json`, `model.safetensors`, `generation_config.json`, tokenizer.
 
-Tensors have the names and the layout of the model's family in files, and ours in memory.
+Tensors have the names and the layout of the model's family in files, and ours in memory; of projections in few bits,
+those of bitsandbytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from hornbook.errors import InputError
-from hornbook.model.configuration import family_of, from_config, to_config
-from hornbook.model.families import family_named
-from hornbook.model.folder import (
-    Stored,
-    check_shapes,
-    copy_files,
-    inside,
-    read_json,
-    read_tensors,
-    stored_tensors,
-    write_json,
-    write_shards,
+from hornbook.model.bnb import Kind, Parts
+from hornbook.model.configuration import family_of, to_config
+from hornbook.model.contents import contents, is_classifier, load_config
+from hornbook.model.folder import FLOATS, copy_files, inside, read_json, read_tensors, write_json, write_shards
+from hornbook.model.quantizing import (
+    dense_projections,
+    parts_of,
+    quantization_config,
+    quantize_projection,
+    quantized,
+    read_projection,
+    rounded_to,
 )
-from hornbook.model.names import LEFT_OUT, WeightNames
 from hornbook.model.transformer import Transformer
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
-HEAD = "lm_head.weight"
 GENERATION = "generation_config.json"
 Model = TypeVar("Model", bound=Transformer)
 SHARD_BYTES = 5_000_000_000
@@ -57,54 +56,57 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     ids = {"bos_token_id": bos, "eos_token_id": eos[0] if len(eos) == 1 else list(eos) or None, "pad_token_id": pad}
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    write_json(folder / "config.json", {**to_config(model.architecture), **ids, "dtype": dtype})
+    config = {**to_config(model.architecture), **ids, "dtype": dtype, **quantization_config(model)}
+    write_json(folder / "config.json", config)
     write_json(folder / GENERATION, {name: value for name, value in ids.items() if value is not None})
     write_shards(folder, tensors, most=shard_bytes)
     if tokenizer is not None:
         copy_files(tokenizer, folder, TOKENIZER_FILES)
 
 
-def file_tensors(model: Transformer) -> dict[str, Tensor]:
-    """The model's own tensors as its family's files hold them. Raises InputError where it carries an adapter."""
-    names = family_of(model.architecture).names
-    return {
-        names.tensor(name): names.to_file(name, tensor, model.architecture)
-        for name, tensor in plain_tensors(model).items()
-    }
+def load_model(
+    folder: Path, *, dtype: torch.dtype = torch.float32, quantize: Kind | None = None, double: bool = True
+) -> Transformer:
+    """Read a model folder, its weights converted to `dtype`. Raises InputError naming file and key or tensor.
 
-
-def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Transformer:
-    """Read a model folder, its weights converted to `dtype`. Raises InputError naming file and key or tensor."""
+    Projections that are stored in few bits stay so; `quantize` puts those of other folders into few bits as they are
+    read (`double`: see `nf4`).
+    """
     if is_classifier(load_config(folder)):
         raise InputError(f"{folder} is a reward model: it judges texts and writes none")
-    return load_decoder(Transformer, folder, dtype=dtype)
+    return load_decoder(Transformer, folder, dtype=dtype, quantize=quantize, double=double)
 
 
-def load_decoder(kind: type[Model], folder: Path, *, dtype: torch.dtype) -> Model:
+def load_decoder(
+    kind: type[Model], folder: Path, *, dtype: torch.dtype, quantize: Kind | None = None, double: bool = True
+) -> Model:
     """Read a folder into a decoder of some kind: with one head or another.
 
     Names and shapes are checked before a tensor is read, and tensors are read one at a time into their places.
     """
-    config = load_config(folder)
-    architecture = from_config(config, where=str(folder / "config.json"))
-    stored = {name: at for name, at in stored_tensors(folder).items() if not LEFT_OUT.fullmatch(f".{name}")}
-    if architecture.num_hidden_layers > len(stored):
-        raise InputError(f"{folder}: config.json has {architecture.num_hidden_layers} layers, the weights fewer")
+    held = contents(folder, kind)
     with torch.device("meta"):
-        model = kind(architecture)
-    names = family_named(config["model_type"], str(folder)).names
-    wanted, head = file_names(model, names, stored), tied_head(model, names, stored)
-    shapes = {ours: names.to_file(ours, tensor, architecture).shape for ours, tensor in model.state_dict().items()}
-    held = {name: found.shape for name, found in stored.items() if name != head}
-    check_shapes(held, {theirs: shapes[ours] for theirs, ours in wanted.items()}, folder)
-    if head is not None:
-        check_tied(folder, stored, head, next(iter(wanted)), dtype=dtype)
+        model = kind(held.architecture)
+    names = held.names
+    if quantize is not None and held.quantized:
+        raise InputError(f"{folder}: its projections are quantized already", hint="leave out quantize")
+    for theirs, (path, bits) in held.quantized.items():
+        parts = Parts(held.stored, theirs)
+        module = read_projection(model, path, parts, bits, stored_as=held.dtype, names=names)
+        model.set_submodule(path, module)
+    to_quantize = {} if quantize is None else dense_projections(model)
     tensors: dict[str, Tensor] = {}
-    for name, tensor in read_tensors({name: stored[name] for name in wanted}, dtype=dtype):
-        ours = wanted[name]
+    for theirs, tensor in read_tensors({name: held.stored[name] for name in held.dense}, dtype=dtype):
+        ours = held.dense[theirs]
+        path = ours.removesuffix(".weight")
+        if quantize is not None and path in to_quantize:
+            rows = names.as_rows(tensor).to(rounded_to(FLOATS[held.stored[theirs].kind]))
+            model.set_submodule(path, quantize_projection(model, path, rows, quantize, double=double, names=names))
+            continue
         # Laid out anew one by one, so that there are never two copies of the model.
-        tensors[ours] = names.from_file(ours, tensor, architecture).contiguous()
-    model.load_state_dict(tensors, assign=True)
+        tensors[ours] = names.from_file(ours, tensor, held.architecture).contiguous()
+    # What is not in `tensors` is in few bits, and filled: the names were checked.
+    model.load_state_dict(tensors, assign=True, strict=False)
     return model
 
 
@@ -125,46 +127,25 @@ def generation_ends(folder: Path) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def file_names(model: Transformer, names: WeightNames, stored: Collection[str]) -> dict[str, str]:
-    """What the folder's files call each of our parameters -> our name, in our order."""
-    bare = bool(stored) and not any(name.startswith(names.prefix) for name in stored)
-    wanted = {}
-    for ours in model.state_dict():
-        theirs = HEAD if ours == HEAD and HEAD in stored else names.tensor(ours)
-        wanted[theirs.removeprefix(names.prefix) if bare else theirs] = ours
-    return wanted
-
-
-def tied_head(model: Transformer, names: WeightNames, stored: Collection[str]) -> str | None:
-    """The name under which the files hold a head that the model has none of."""
-    if model.lm_head is not None:
-        return None
-    return next((name for name in (names.tensor(HEAD), HEAD) if name in stored), None)
-
-
-def load_config(folder: Path) -> dict[str, Any]:
-    """A model folder's `config.json`."""
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: not a model folder, it has no config.json")
-    return read_json(inside(folder, "config.json"))
-
-
-def is_classifier(config: Mapping[str, Any]) -> bool:
-    """Whether a config's `architectures` name a sequence classifier, such as a reward model."""
-    names = config.get("architectures")
-    return isinstance(names, list) and any(str(name).endswith("ForSequenceClassification") for name in names)
-
-
-def check_tied(folder: Path, stored: Mapping[str, Stored], head: str, embedding: str, *, dtype: torch.dtype) -> None:
-    """A tied head may be stored, if it is the embedding."""
-    pair = dict(read_tensors({name: stored[name] for name in (head, embedding)}, dtype=dtype))
-    if not torch.equal(pair[head], pair[embedding]):
-        raise InputError(f"{folder}: tensor {head!r} differs from the embedding that config.json ties it to")
+def file_tensors(model: Transformer) -> dict[str, Tensor]:
+    """The model's own tensors as its family's files hold them. Raises InputError where it carries an adapter."""
+    names = family_of(model.architecture).names
+    few_bits = quantized(model)
+    dtype = next((module.stored_as for module in few_bits.values()), None)
+    found: dict[str, Tensor] = {}
+    for name, tensor in plain_tensors(model).items():
+        laid_out = names.to_file(name, tensor, model.architecture)
+        found[names.tensor(name)] = laid_out if dtype is None else laid_out.to(dtype)
+    for path, module in few_bits.items():
+        parts = parts_of(model, path, module, names)
+        found |= {f"{names.module(path)}.{part}": tensor for part, tensor in parts.items()}
+    return found
 
 
 def plain_tensors(model: Transformer) -> dict[str, Tensor]:
-    """The model's own tensors, if it has no others."""
-    tensors = model.state_dict()
+    """The model's own tensors but those in few bits, if it has no others."""
+    buffers = {f"{path}.{name}" for path, module in quantized(model).items() for name, _ in module.named_buffers()}
+    tensors = {name: tensor for name, tensor in model.state_dict().items() if name not in buffers}
     with torch.device("meta"):
         plain = type(model)(model.architecture).state_dict()
     added = [name for name in tensors if name not in plain]

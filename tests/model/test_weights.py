@@ -227,7 +227,7 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: change(f, lambda t: t.update({"stray": torch.ones(1)})), "tensor 'stray' has no place"),
     (lambda f: change(f, lambda t: t[Q].view(-1)[3:4].fill_(torch.nan)), f"tensor '{Q}' holds values that are not fin"),
     (lambda f: change(f, lambda t: t.update({Q: torch.ones(32, 31)})), r"shape \[32, 31\], the configuration says"),
-    (lambda f: change(f, lambda t: t.update({Q: torch.ones(32, 32, dtype=torch.int8)})), "stored as I8"),
+    (lambda f: change(f, lambda t: t.update({Q: torch.ones(32, 32, dtype=torch.int8)})), "stored as integers"),
     (lambda f: change(f, lambda t: t.update({"lm_head.weight": torch.ones(61, 32)})), "differs from the embedding"),
     (lambda f: change(f, lambda t: t.update({Q: t[Q].double() * 1e300})), "not finite"),
     (lambda f: configure(f, num_hidden_layers=10**6), "config.json has 1000000 layers, the weights fewer"),

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from hornbook.errors import InputError
 from hornbook.model.configuration import family_of
+from hornbook.model.quantized import Quantized
 from hornbook.model.transformer import Transformer
 
 PRESETS = {"attention": "self_attn.", "all-linear": ""}
 """Targets that mean every projection of a layer whose path goes on so."""
-KINDS: tuple[type[nn.Module], ...] = (nn.Linear,)
+KINDS: tuple[type[nn.Module], ...] = (nn.Linear, Quantized)
 
 T = TypeVar("T")
 

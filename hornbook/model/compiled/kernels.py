@@ -37,6 +37,11 @@ def summing(function: AnyFunction) -> AnyFunction:
     return _compiled(function, {"contract", "reassoc", "nsz"})
 
 
+def exact(function: AnyFunction) -> AnyFunction:
+    """A kernel that rounds after every operation: the same bits as torch and numpy."""
+    return _compiled(function, set())
+
+
 def _compiled(function: AnyFunction, freedoms: set[str]) -> AnyFunction:
     # numpy's division: Python's looks for zeros, and such a loop is not made of vectors.
     return cast(AnyFunction, njit(cache=True, nogil=True, error_model="numpy", fastmath=freedoms)(function))

@@ -17,8 +17,9 @@ from hornbook.model.adapters import lora
 from hornbook.model.adapters.lora import LowRank
 from hornbook.model.compiled.kernels import Floats, product
 from hornbook.model.compiled.tile import LANES
-from hornbook.model.int8 import Int8
+from hornbook.model.int8 import Int8Embedding, Int8Linear
 
+INT8 = (Int8Linear, Int8Embedding)
 STORED = {torch.float32: torch.float32, torch.bfloat16: torch.uint16, torch.int8: torch.int8}
 """The types of weights that the kernels read, and what they read them as."""
 
@@ -80,7 +81,7 @@ def stored_weight(module: nn.Module) -> Tensor:
 
 def own_weight(module: nn.Module) -> Tensor:
     """[N, K]"""
-    weight = module.whole if isinstance(module, Int8) else module.weight
+    weight = module.whole if isinstance(module, INT8) else module.weight
     assert isinstance(weight, Tensor)
     return weight.detach()
 
@@ -93,7 +94,7 @@ def updates_of(module: nn.Module) -> list[LowRank]:
 
 def output_scale(module: nn.Module) -> Tensor:
     """float32[N]"""
-    return module.scale if isinstance(module, Int8) else torch.ones(len(own_weight(module)))
+    return module.scale if isinstance(module, INT8) else torch.ones(len(own_weight(module)))
 
 
 def output_bias(module: nn.Module) -> Tensor:
