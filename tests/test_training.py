@@ -128,6 +128,29 @@ def test_a_row_that_cannot_be_measured_is_set_aside(folder: Path) -> None:
     assert json.loads((run / "scores.json").read_text())["m"].keys() == {"answer_log_likelihood", "minimal_pairs"}
 
 
+def test_answers_are_measured_by_rule_and_by_a_reward_model(folder: Path) -> None:
+    pairs = [{"prompt": f"Where is the {w}?", "chosen": f"By the {w}.", "rejected": "No."} for w in WORDS[:3]]
+    write("pairs.jsonl", *pairs)
+    judge = made("reward", base="model", rows="pairs.jsonl", epochs=1, length=60)
+    taught = made("sft", base="model", rows="chats.jsonl", epochs=2, length=100)
+    told = [{"check": "words", "most": 500}, {"check": "begins", "text": "never this"}]
+    write("asked.jsonl", {"prompt": "Where is the barn?", "checks": told}, {"prompt": "Where?"})
+    models = {"base": "model", "sft": str(taught)}
+    values = {"context": 64, "max_new_tokens": 3, "models": models, "asked": "asked.jsonl", "reward": str(judge)}
+    results = read_manifest(made("evaluate", **values)).results
+    assert results["models"]["sft"].keys() >= {"refusals", "abusive_answers", "empty_answers", "instructions", "reward"}
+    assert results["models"]["sft"]["instructions"] == 0.0
+    assert results["instructions_by_check"]["sft"]["begins"]["count"] == 1
+    assert "win_rate" not in results["models"]["base"]
+    assert results["intervals"]["sft"]["win_rate"]["count"] == 2
+
+
+def test_a_check_that_is_not_known_is_named(folder: Path) -> None:
+    write("asked.jsonl", {"prompt": "Where?", "checks": [{"check": "word"}]})
+    with pytest.raises(InputError, match=r"asked.jsonl row 1: checks\[0\]: check = 'word' is not known"):
+        made("evaluate", context=64, models={"m": "model"}, asked="asked.jsonl")
+
+
 def test_what_was_cut_is_counted_once_whatever_the_number_of_models(folder: Path) -> None:
     Path("rows").mkdir()
     long = chat("river")

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 
+from hornbook import asking
 from hornbook.config import Bounds, Count, Takes
 from hornbook.device import Device, Precision, arithmetic, choose_device, choose_precision
 from hornbook.errors import InputError
+from hornbook.improvements import improvements, newest_taught
 from hornbook.judge.metrics import Accuracy, answer_log_likelihood, preference_accuracy
 from hornbook.judge.score import bits_per_byte, log_likelihoods
 from hornbook.judge.tasks.minimal_pairs import MinimalPair, minimal_pairs, read_pairs
-from hornbook.learn.chat import encode, encode_conversation, encode_preference
+from hornbook.learn.chat import encode_conversation, encode_preference
 from hornbook.learn.examples import Example
 from hornbook.learn.rows import read_conversations, read_preferences
-from hornbook.manifest import Manifest
-from hornbook.model.sample import complete
 from hornbook.run import Run
 from hornbook.text import bpe, shards
+from hornbook.training.judging import open_judge
 from hornbook.training.opening import Opened, check_length, open_model
 from hornbook.training.reading import Rows
 
@@ -35,7 +36,8 @@ class Evaluate:
     """Measure models beside each other on held-out text, answers, preferences and minimal pairs.
 
     Bits per byte by source; log-likelihood of held-out answers per token; how often the chosen answer of a pair is
-    more likely than the rejected one; how often a sentence is more likely than the same one spoilt; and samples.
+    more likely than the rejected one; how often a sentence is more likely than the same one spoilt; how often an answer
+    is as it was told to be, refuses, is abusive, or is preferred by a reward model; and samples.
     """
 
     models: Annotated[dict[str, Path], Takes("model")]
@@ -44,6 +46,10 @@ class Evaluate:
     """Run of `tokenize`, for bits per byte."""
     rows: Annotated[Path | None, Takes("rows", when_there=True)] = None
     """Run of `instruct`, for answers, preferences and minimal pairs."""
+    asked: Path | None = None
+    """Questions to answer (rows with `prompt`, maybe `checks` of it): instructions followed, refusals, abuse."""
+    reward: Annotated[Path | None, Takes("reward model", when_there=True)] = None
+    """Reward model: how often it prefers a model's answer to that of the first model, and its mean reward."""
     minimal_pairs: Path | None = None
     """JSONL in BLiMP's format (`sentence_good`, `sentence_bad`), instead of the pairs in `rows`."""
     context: Count = 256
@@ -63,7 +69,7 @@ class Evaluate:
     samples: Annotated[int, Bounds(least=0)] = 4
     """Held-out rows whose answers are shown."""
     max_new_tokens: Count = 80
-    """Length of a sample."""
+    """Length of an answer, at most."""
     device: Device = "auto"
     """Where to compute."""
     precision: Precision = "auto"
@@ -79,6 +85,8 @@ class _Held:
     preferences: list[Any]
     sentences: list[MinimalPair]
     prompts: list[str]
+    asked: list[asking.Asked]
+    """Questions whose answers are measured: those of a file, else those of the held-out rows."""
     cut: dict[str, dict[str, int]] = field(default_factory=lambda: {"conversations": {}, "pairs": {}})
     """Tokens left off each conversation and pair, by id: the most that a model's tokenizer made it."""
 
@@ -92,6 +100,8 @@ def evaluate(config: Evaluate, run: Run) -> None:
     by_kind: dict[str, dict[str, Any]] = {}
     samples: list[dict[str, Any]] = [{"prompt": prompt, "chat": True, "answers": {}} for prompt in held.prompts]
     samples += [{"prompt": text, "chat": False, "answers": {}} for text in config.texts]
+    said: dict[str, list[str]] = {}
+    by_check: dict[str, dict[str, Any]] = {}
     with run.progress("evaluate", total=len(config.models), unit="models") as bar:
         for label, source in run.inputs("models").items():
             bar.note(label)
@@ -102,24 +112,33 @@ def evaluate(config: Evaluate, run: Run) -> None:
                 check_length(opened.model, config.length)
             autocast = choose_precision(config.precision, device)
             exact, kinds = _measure(config, opened, held, rows, autocast)
+            if held.asked:
+                prompts = [one.prompt for one in held.asked]
+                said[label] = asking.answers(opened, prompts, max_new_tokens=config.max_new_tokens)
+                rates, checks = asking.measured(held.asked, said[label])
+                exact |= rates
+                by_check[label] = {check: asdict(value) for check, value in checks.items()}
             scores[label] = {key: value.value if isinstance(value, Accuracy) else value for key, value in exact.items()}
             by_kind[label] = {kind: asdict(value) for kind, value in kinds.items()}
             intervals[label] = {key: asdict(value) for key, value in exact.items() if isinstance(value, Accuracy)}
             for sample, answer in zip(samples, _answers(config, opened, samples), strict=True):
                 sample["answers"][label] = answer
             bar.advance()
+    if said and config.reward is not None:
+        _compare(config, run, held.asked, said, scores, intervals)
     rows.set_aside()
     for kind, cut in held.cut.items():
         if cut:
             rows.tell_cut(kind, list(cut.values()))
     run.result(
-        speaker=_speaker(run),
+        speaker=newest_taught(run.inputs("models")),
         labels=list(scores),
         models=scores,
         intervals=intervals,
         minimal_pairs_by_kind=by_kind,
+        instructions_by_check=by_check,
         samples=samples,
-        improvements=_improvements(run, scores),
+        improvements=improvements(run.inputs("models"), scores),
     )
     (run.out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
     (run.out / "samples.json").write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
@@ -147,7 +166,17 @@ def _held(config: Evaluate, run: Run, rows: Rows) -> _Held:
     for prompt in config.prompts:
         if found := [token for token in control if token in prompt]:
             raise InputError(f"the prompt {prompt!r} holds the control token {found[0]!r}")
-    return _Held(documents, conversations, preferences, pairs, [*config.prompts, *asked])
+    shown = [*config.prompts, *asked]
+    return _Held(documents, conversations, preferences, pairs, shown, _questions(config, run, rows, conversations))
+
+
+def _questions(config: Evaluate, run: Run, rows: Rows, conversations: Sequence[Any]) -> list[asking.Asked]:
+    """Those of a file; else, where a reward model is to compare answers, the held-out rows' own."""
+    if config.asked is not None:
+        return rows.sift(asking.read_asked(run.input("asked").path, control=_control(run)))[: config.most_rows]
+    if config.reward is None:
+        return []
+    return [asking.Asked(row.messages[:-1]) for row in conversations if len(row.messages) > 1]
 
 
 def _control(run: Run) -> tuple[str, ...]:
@@ -211,59 +240,27 @@ def _likelihoods(opened: Opened, examples: list[Any], autocast: torch.dtype | No
 
 
 def _answers(config: Evaluate, opened: Opened, samples: list[dict[str, Any]]) -> list[str]:
-    """Greedy answers, so that they show the model and not the dice."""
-    ids = [(_asked if sample["chat"] else _begun)(opened, sample["prompt"]) for sample in samples]
-    completions = complete(opened.model, ids, max_new_tokens=config.max_new_tokens, stop=opened.stop) if ids else []
-    return [opened.tokenizer.decode(list(completion)) for completion in completions]
+    """The questions come before the beginnings of texts."""
+    prompts = [[{"role": "user", "content": sample["prompt"]}] for sample in samples if sample["chat"]]
+    texts = [sample["prompt"] for sample in samples if not sample["chat"]]
+    most = config.max_new_tokens
+    answered = asking.answers(opened, prompts, max_new_tokens=most)
+    return answered + asking.continuations(opened, texts, max_new_tokens=most)
 
 
-def _asked(opened: Opened, question: str) -> list[int]:
-    messages = [{"role": "user", "content": question}]
-    return encode(messages, opened.tokenizer, template=opened.template, special=opened.special, prompt=True)[0]
-
-
-def _begun(opened: Opened, text: str) -> list[int]:
-    return [opened.separator, *bpe.encode_texts(opened.tokenizer, [text])[0]]
-
-
-MEANT = {"sft": "answer_log_likelihood", "align": "preference_accuracy"}
-"""What a stage is meant to raise; pretraining is meant to lower the bits per byte of what it trains on."""
-
-
-def _improvements(run: Run, scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """For each model, the measures that its stage is meant to improve: of what it was made from, and of itself."""
-    models = run.inputs("models")
-    labels = {source.name: label for label, source in models.items()}
-    found = []
-    for label, source in models.items():
-        if source.manifest is None:
-            continue
-        base = labels.get(source.manifest.inputs.get("base", {}).get("name", ""))
-        before = scores[base] if base else source.manifest.results.get("before", {})
-        after = scores[label] if base else source.manifest.results.get("after", {})
-        for metric, better in _meant(source.manifest):
-            if metric in before and metric in after:
-                found.append(
-                    {
-                        "stage": label,
-                        "metric": metric,
-                        "better": better,
-                        "before": before[metric],
-                        "after": after[metric],
-                    }
-                )
-    return found
-
-
-def _speaker(run: Run) -> str:
-    """The label of the newest model that was taught to answer, else of the newest."""
-    models = run.inputs("models")
-    taught = [label for label, source in models.items() if source.manifest and source.manifest.stage in MEANT]
-    return (taught or list(models))[-1]
-
-
-def _meant(manifest: Manifest) -> list[tuple[str, str]]:
-    """(measure, "higher" or "lower") of what a model's stage is for."""
-    if manifest.stage in MEANT:
-        return [(MEANT[manifest.stage], "higher")]
-    return [(f"bits_per_byte/{source}", "lower") for source in manifest.results.get("epochs", {})]
+def _compare(
+    config: Evaluate,
+    run: Run,
+    asked: Sequence[asking.Asked],
+    said: asking.Answers,
+    scores: dict[str, dict[str, float]],
+    intervals: dict[str, dict[str, Any]],
+) -> None:
+    """Add what a reward model thinks of the answers."""
+    device = choose_device(config.device)
+    judge = open_judge(run.input("reward"), device=device)
+    means, wins = asking.win_rates(judge, asked, said, autocast=choose_precision(config.precision, device))
+    for label, mean in means.items():
+        scores[label]["reward"] = mean
+    for label, win in wins.items():
+        scores[label]["win_rate"], intervals[label]["win_rate"] = win.value, asdict(win)

@@ -74,9 +74,14 @@ def open_model(source: Input, *, device: torch.device) -> Opened:
         lora.merge(model)
     else:
         model = load_model(folder).to(device)
+    return opened_with(model.to(device), folder)
+
+
+def opened_with(model: Transformer, folder: Path) -> Opened:
+    """A model with the tokenizer and template of a folder."""
     config = bpe.read_config(folder)
     special = SPECIAL if config is None else bpe.named_tokens(config)
-    return Opened(model=model.to(device), tokenizer=bpe.load(folder), folder=folder, special=special)
+    return Opened(model=model, tokenizer=bpe.load(folder), folder=folder, special=special)
 
 
 def _own_template(folder: Path) -> str | None:

@@ -1,7 +1,7 @@
 """Does an answer do what it was told? Checks by rule, in the manner of IFEval (arXiv 2311.07911): no judge, no doubt.
 
-A row is a prompt with `checks`, such as `[{"check": "words", "most": 50}, {"check": "without", "texts": [","]}]`. A check is
-a function of the answer and its options; its name in `CHECKS` is what rows call it.
+A row is a prompt with `checks`, such as `[{"check": "words", "most": 50}, {"check": "without", "texts": [","]}]`. A
+check is a function of the answer and its options; its name in `CHECKS` is what rows call it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def one_of(answer: str, *, texts: list[str]) -> bool:
 
 Check = Callable[..., bool]
 _FUNCTIONS: tuple[Check, ...] = (
-    words, sentences, paragraphs, bullets, with_, without, begins, ends, lowercase, uppercase, quoted, titled, json_, one_of,
+    words, sentences, paragraphs, bullets, with_, without, begins, ends, lowercase, uppercase, quoted, titled, json_,
+    one_of,
 )  # fmt: skip
 CHECKS: dict[str, Check] = {function.__name__.rstrip("_"): function for function in _FUNCTIONS}
 

@@ -24,13 +24,13 @@ ROWS: list[tuple[dict[str, Any], list[str], list[str]]] = [
     ({"check": "uppercase"}, ["ALL LARGE, 3"], ["NOT all"]),
     ({"check": "quoted"}, ['"so"', ' "so" '], ["so", '"so', '"']),
     ({"check": "titled"}, ["<<The river>>\nIt flows."], ["<The river>", "<< >>", "<<>>"]),
-    ({"check": "json"}, ['{"a": 1}', '```json\n[1, 2]\n```'], ["{a: 1}", "so: {}"]),
+    ({"check": "json"}, ['{"a": 1}', "```json\n[1, 2]\n```"], ["{a: 1}", "so: {}"]),
     ({"check": "one_of", "texts": ["yes", "no"]}, ["yes", " no. "], ["Yes", "yes and no"]),
 ]
 
 
 @pytest.mark.parametrize(("row", "good", "bad"), ROWS, ids=[str(row[0]) for row in ROWS])
-def test_a_check_tells_what_does_as_told_from_what_does_not(row: dict[str, Any], good: list[str], bad: list[str]) -> None:
+def test_a_check_tells_what_is_as_told_from_what_is_not(row: dict[str, Any], good: list[str], bad: list[str]) -> None:
     (told,) = read_checks([row], where="r")
     assert [answer for answer in [*good, *bad] if told.met(answer)] == good
     assert not told.met(" \n")
