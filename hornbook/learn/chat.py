@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
-from typing import Any, NoReturn
+from functools import lru_cache
 
 import numpy as np
-from jinja2 import Template, TemplateError, nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
 from hornbook.errors import InputError
 from hornbook.learn.examples import Example
 from hornbook.learn.faults import BadRow, bad_row
-from hornbook.learn.rows import MARKS, Conversation, Preference
+from hornbook.learn.rows import Conversation, Preference
+from hornbook.learn.templates import Overrun, Process, Refused, Renderer
 
 END = "<|im_end|>"
 SPECIAL = {"bos_token": "<|endoftext|>", "eos_token": END, "pad_token": "<|pad|>"}
@@ -38,45 +32,12 @@ TEMPLATE = (
 """`chat_template.jinja` of our models; what lies between the generation tags is learned."""
 
 
-# -- template ---------------------------------------------------------------------------------------------------------
-
-LONGEST_TEMPLATE = 100_000
-LONGEST_TEXT = 2_000_000
-"""Characters. The sandbox stops code, not loops or memory: these and the two limits below do."""
-_WIDENING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs", "format", "format_map"})
+MARK_IT = "in chat_template.jinja, {% generation %}...{% endgeneration %} around what is learned always works"
+WHERE_IT_IS = "it is the chat_template.jinja of the model's folder"
 
 
-class _Generation(Extension):
-    """`{% generation %}...{% endgeneration %}`, as in transformers."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
-
-    def _mark(self, caller: Any) -> str:
-        return f"{MARKS[0]}{caller()}{MARKS[1]}"
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Templates come from the network: no code, no clock, no strings or numbers that grow without end."""
-
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        numbers = isinstance(left, int) and isinstance(right, int) and abs(right) < 1000 and operator != "**"
-        joined = operator == "+" and isinstance(left, str) and isinstance(right, str)
-        if not numbers and not (joined and len(left) + len(right) <= LONGEST_TEXT):
-            raise TemplateError(f"a template may not compute {type(left).__name__} {operator} {type(right).__name__}")
-        return super().call_binop(context, operator, left, right)
-
-    def wrap_str_format(self, value: Any) -> None:
-        """None: `str.format` is an attribute like any other, and not a safe one."""
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return attr not in _WIDENING and super().is_safe_attribute(obj, attr, value)
+class TemplateFailure(InputError):
+    """A chat template cannot render a conversation."""
 
 
 def render(
@@ -88,37 +49,29 @@ def render(
 ) -> list[str]:
     """The conversation as text in parts: [not learned, learned, not learned, ...].
 
-    `special` names the tokenizer's bos_token, eos_token, ...; `prompt` adds the opening of an assistant turn. What a
-    template does wrong is an InputError.
+    `special` names the tokenizer's bos_token, eos_token, ...; `prompt` adds the opening of an assistant turn.
+
+    Raises:
+        TemplateFailure: the template fails on this conversation.
+        InputError: it fails on any, or takes more time than it may.
     """
+    known = tuple(sorted(special.items()))
     try:
-        text = ""
-        pieces = _compiled(template).generate(
-            messages=[dict(m) for m in messages], add_generation_prompt=prompt, **special
-        )
-        for piece in pieces:
-            text += piece
-            if len(text) > LONGEST_TEXT:
-                raise InputError(f"the chat template makes more than {LONGEST_TEXT:,} characters of a conversation")
-    except (TemplateError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"the chat template fails: {error}") from error
-    return re.split("[" + "".join(MARKS) + "]", text)
+        return _renderer(template, known).parts(messages, prompt=prompt)
+    except Refused as error:
+        raise TemplateFailure(f"the chat template fails: {error}", hint=MARK_IT) from error
+    except Overrun as error:
+        _renderer.cache_clear()
+        raise InputError(f"the chat template fails: {error}", hint=WHERE_IT_IS) from error
 
 
 @lru_cache(maxsize=4)
-def _compiled(template: str) -> Template:
-    if len(template) > LONGEST_TEMPLATE:
-        raise InputError(f"the chat template has {len(template):,} characters, more than {LONGEST_TEMPLATE:,}")
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
-    for filter in ("center", "indent", "format"):
-        del environment.filters[filter]
-    environment.globals["raise_exception"] = _refuse
-    return environment.from_string(template)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
+def _renderer(template: str, special: tuple[tuple[str, str], ...]) -> Renderer | Process:
+    """Our own template is rendered here; whatever else came with a model, in a process with limits."""
+    try:
+        return (Renderer if template == TEMPLATE else Process)(template, dict(special))
+    except Refused as error:
+        raise InputError(f"the chat template cannot be used: {error}", hint=WHERE_IT_IS) from error
 
 
 # -- tokens -----------------------------------------------------------------------------------------------------------
@@ -138,9 +91,27 @@ def encode(
     tokens come from the template only, so there is never a second BOS.
     """
     parts = render(messages, template=template, special=special, prompt=prompt)
+    if _begins_with_space(tokenizer):
+        return _encode_whole(parts, tokenizer)
     encoded = [e.ids for e in tokenizer.encode_batch_fast(parts, add_special_tokens=False)]
     ids = [token for part in encoded for token in part]
     return ids, [bool(i % 2) for i, part in enumerate(encoded) for _ in part]
+
+
+def _begins_with_space(tokenizer: Tokenizer) -> bool:
+    """Whether it puts a space before every text, as Llama 2's does: then a part by itself would get one too."""
+    first: str = tokenizer.encode("x", add_special_tokens=False).tokens[0]
+    return first.startswith(("\u2581", "\u0120"))
+
+
+def _encode_whole(parts: Sequence[str], tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
+    """The parts as one text; a token that lies only partly in an answer is learned, as in transformers."""
+    encoding = tokenizer.encode("".join(parts), add_special_tokens=False)
+    ends = np.cumsum([len(part) for part in parts])
+    said = np.zeros(int(ends[-1]) + 1, bool)
+    for begin, end in zip(ends[0::2], ends[1::2], strict=False):
+        said[begin:end] = True
+    return encoding.ids, [bool(said[begin:end].any()) for begin, end in encoding.offsets]
 
 
 def encode_conversation(
@@ -152,12 +123,12 @@ def encode_conversation(
     special: Mapping[str, str] = SPECIAL,
 ) -> Example | BadRow:
     """One conversation, every answer learned, cut on the right to `length` positions (`Example.cut` counts tokens)."""
-    ids, answer = encode(row.messages, tokenizer, template=template, special=special)
+    try:
+        ids, answer = encode(row.messages, tokenizer, template=template, special=special)
+    except TemplateFailure as error:
+        return bad_row(row.where, error.message, hint=error.hint)
     if not any(answer):
-        raise InputError(
-            "the chat template marks no answer",
-            hint="put {% generation %}...{% endgeneration %} around what is learned",
-        )
+        return bad_row(row.where, "the chat template marks no answer", hint=MARK_IT)
     return _fitted(row.id, row.where, ids, answer, length)
 
 
@@ -170,6 +141,15 @@ def encode_preference(
     special: Mapping[str, str] = SPECIAL,
 ) -> tuple[Example, Example] | BadRow:
     """(chosen, rejected), of which only the last answer counts, each cut to `length` positions."""
+    try:
+        return _encoded_pair(row, tokenizer, length=length, template=template, special=special)
+    except TemplateFailure as error:
+        return bad_row(row.where, error.message, hint=error.hint)
+
+
+def _encoded_pair(
+    row: Preference, tokenizer: Tokenizer, *, length: int, template: str, special: Mapping[str, str]
+) -> tuple[Example, Example] | BadRow:
     pair = []
     for kind, reply in (("chosen", row.chosen), ("rejected", row.rejected)):
         before, _ = encode(row.prompt, tokenizer, template=template, special=special, prompt=True)

@@ -19,6 +19,7 @@ from hornbook.learn.faults import BadRow as BadRow
 from hornbook.learn.faults import Fault
 from hornbook.learn.formats import Kind, Parts, Turn
 from hornbook.learn.records import Record, read_records
+from hornbook.learn.templates import MARKS as MARKS
 from hornbook.text.document import document_id
 
 Message = dict[str, str]
@@ -26,8 +27,6 @@ T = TypeVar("T")
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
 """Tokens that steer a conversation and that no message may contain."""
-MARKS = ("\ufdd0", "\ufdd1")
-"""Unicode noncharacters that `chat.render` puts around what the assistant says; no message may contain them either."""
 
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbook.errors import InputError
 from hornbook.learn.chat import SPECIAL, TEMPLATE, encode, encode_conversation, encode_preference, render
 from hornbook.learn.rows import BadRow, Conversation, Preference
 from tests.learn import tiny
@@ -145,49 +144,6 @@ def test_a_pair_that_cutting_makes_equal_is_named() -> None:
     both = encode_preference(row, TOKENIZER, length=500)
     assert not isinstance(both, BadRow)
     assert not np.array_equal(both[0].tokens, both[1].tokens)
-
-
-def test_a_template_that_marks_nothing_is_an_error() -> None:
-    with pytest.raises(InputError, match="marks no answer") as raised:
-        encode_conversation(ROW, TOKENIZER, length=99, template="{% for m in messages %}{{ m.content }}{% endfor %}")
-    assert "{% generation %}" in raised.value.hint
-
-
-# -- templates from elsewhere -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("template", "words"),
-    [
-        ("{% for %}", "the chat template fails"),
-        ("{{ raise_exception('roles must alternate') }}", "the chat template fails: roles must alternate"),
-        ("{{ messages.__class__.__mro__ }}", "unsafe"),
-        ("{{ messages.append(1) }}", "unsafe"),
-        ("{{ 'a' * 1000000000 }}", "may not compute str"),
-        ("{{ 10 ** 1000 }}", "may not compute int"),
-        ("{{ '%999999999d' % 1 }}", "may not compute str"),
-        ("{{ 'a'.ljust(1000000000) }}", "unsafe"),
-        ("{{ '{:>1000000000}'.format(1) }}", "unsafe"),
-        ("{{ 'a' | center(1000000000) }}", "No filter named 'center'"),
-        ("{% for i in range(99999999) %}a{% endfor %}", "the chat template fails"),
-        (
-            "{% for i in range(9999) %}{% for j in range(9999) %}aaaa{% endfor %}{% endfor %}",
-            "makes more than 2,000,000",
-        ),
-        ("{# " + "a" * 100_000 + " #}", "more than 100,000"),
-        ("{{ strftime_now('%Y') }}", "undefined"),
-        ("{% set n = namespace(s='a') %}{% for i in range(40) %}{% set n.s = n.s + n.s %}{% endfor %}", "str [+] str"),
-    ],
-)
-def test_a_template_can_do_no_harm(template: str, words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        render(CHAT, template=template)
-
-
-def test_the_template_is_not_escaped_and_knows_json() -> None:
-    assert render(
-        [{"role": "user", "content": "<a> & é"}], template="{{ messages | tojson }}{{ 7 % 2 }}{{ 3 * 4 }}"
-    ) == ['[{"role": "user", "content": "<a> & é"}]112']
 
 
 def test_our_template_is_one_file_that_jinja_reads(tmp_path: Path) -> None:
