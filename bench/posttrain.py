@@ -1,7 +1,12 @@
-"""A base model -> one that answers and prefers: SFT and DPO beside TRL, on the same rows and the same model."""
+"""A base model -> one that answers and prefers: SFT, DPO and reward models beside TRL, on the same rows and model.
+
+Both sides compute in bf16, which is TRL's default, or with `fp32` in fp32: on a machine without bf16 in hardware the
+latter is the quicker one for both.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -19,8 +24,14 @@ LENGTH = 512
 """Tokens of a conversation, at most."""
 BATCH = 8
 """Conversations, or pairs, in a step."""
+MICRO = 1
+"""Rows of up to two conversations that we compute at a time: the result is the same, and memory less."""
 RANK, ALPHA = 8, 16
 RATE = 1e-4
+BREAKS = (
+    ("'<|im_end|>' -}}{%- endgeneration", "'<|im_end|>\\n' -}}{%- endgeneration"),
+    ("{{- '\\n' -}}{%- endfor", "{%- if message['role'] != 'assistant' -%}{{- '\\n' -}}{%- endif -%}{%- endfor"),
+)
 
 
 def model_folder(*, folder: Path, depth: int, vocabulary: int, rows: int) -> None:
@@ -29,16 +40,43 @@ def model_folder(*, folder: Path, depth: int, vocabulary: int, rows: int) -> Non
 
     from hornbook.learn.chat import TEMPLATE
     from hornbook.model.dial import shape
+    from hornbook.model.reward import reward_model, save_reward_model
     from hornbook.model.transformer import Transformer
     from hornbook.model.weights import save_model
     from hornbook.text import bpe
 
     words = fresh(folder / "tokenizer")
     bpe.save(bpe.train(texts(4), vocabulary=vocabulary), words)
-    (words / "chat_template.jinja").write_text(TEMPLATE)
+    # TRL learns all that follows a prompt, so here the line break after an answer is part of it.
+    template = TEMPLATE
+    for ours, theirs in BREAKS:
+        assert ours in template
+        template = template.replace(ours, theirs)
+    (words / "chat_template.jinja").write_text(template)
     llama = replace(shape(depth, vocabulary=vocabulary, length=2048), qk_norm=False)
     model = Transformer(llama).initialize(0)
     save_model(folder / "model", model, tokenizer=words, bos=0, eos=[0], pad=3)
+    save_reward_model(folder / "reward", reward_model(model, seed=0), tokenizer=words, pad=3)
+    _write_pairs(folder, rows)
+
+
+def _write_pairs(folder: Path, rows: int) -> None:
+    """Pairs that nobody has to cut, for both sides."""
+    from hornbook.learn.chat import encode_preference
+    from hornbook.learn.rows import Preference
+
+    model = opened(folder)
+    encode = partial(encode_preference, tokenizer=model.tokenizer, length=LENGTH - 2, template=model.template)
+    fitting = []
+    for row in preferences(4 * rows):
+        made = encode(Preference("", row["prompt"], row["chosen"][0], row["rejected"][0], "rows row 1"))
+        if isinstance(made, tuple) and not any(side.cut for side in made):
+            fitting.append(row)
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in fitting[:rows]))
+
+
+def written(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
 
 
 def opened(folder: Path) -> Opened:
@@ -59,8 +97,8 @@ def adapter(lora: bool) -> Any:
 # -- SFT --------------------------------------------------------------------------------------------------------------
 
 
-def sft(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
-    """Our packed rows, loss on answers, bf16."""
+def sft(*, folder: Path, rows: int, lora: bool = False, fp32: bool = False, **_: int) -> Measured:
+    """Our packed rows, loss on answers."""
     import torch
 
     from hornbook.learn.examples import Examples, batched
@@ -76,7 +114,7 @@ def sft(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
         first = [next_token(model.model, batch) for batch in of_first]
     notes = {"first_batch_loss": float(sum(s for s, _ in first) / sum(n for _, n in first))}
     optimizer = make_optimizer(model.model, "adamw", learning_rate=RATE)
-    return _fitted(model, optimizer, data, next_token, tokens=_size(examples), notes=notes)
+    return _fitted(model.model, optimizer, data, next_token, tokens=_size(examples), notes=notes, fp32=fp32)
 
 
 def _examples(model: Opened, rows: int) -> list[Example]:
@@ -93,20 +131,22 @@ def _size(examples: Sequence[Example]) -> int:
     return sum(len(example.tokens) for example in examples)
 
 
-def _fitted(model: Opened, optimizer: Any, data: Any, loss: Any, *, tokens: int, notes: dict[str, Any]) -> Measured:
+def _fitted(
+    model: Any, optimizer: Any, data: Any, loss: Any, *, tokens: int, notes: dict[str, Any], fp32: bool
+) -> Measured:
     """Useful tokens a second of one epoch."""
     import torch
 
     from hornbook.learn.loop import train
 
     steps = train(
-        model.model,
+        model,
         batches=data.step,
         loss=loss,
         optimizer=optimizer,
         schedule=lambda step: 1.0,
         steps=data.steps(1),
-        autocast=torch.bfloat16,
+        autocast=None if fp32 else torch.bfloat16,
     )
     notes = {"loaded_mb": round(resident_mb()), **notes}
     with Stopwatch() as watch:
@@ -115,14 +155,16 @@ def _fitted(model: Opened, optimizer: Any, data: Any, loss: Any, *, tokens: int,
     return Measured(tokens / watch.wall, notes)
 
 
-def sft_trl(*, folder: Path, rows: int, lora: bool = False, best: bool = False, **_: int) -> Measured:
+def sft_trl(
+    *, folder: Path, rows: int, lora: bool = False, fp32: bool = False, best: bool = False, **_: int
+) -> Measured:
     """TRL's SFTTrainer."""
     import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     grouped = {"train_sampling_strategy": "group_by_length"} if best else {}
-    config = SFTConfig(**_arguments(folder, best), **grouped, assistant_only_loss=True)
+    config = SFTConfig(**_arguments(folder, best, fp32), **grouped, assistant_only_loss=True)
     data = Dataset.from_list([{"messages": row} for row in conversations(rows)])
     trainer = SFTTrainer(str(folder / "model"), config, train_dataset=data, peft_config=_peft(lora))
     encoded = [trainer.train_dataset[at] for at in range(len(trainer.train_dataset))]
@@ -132,8 +174,8 @@ def sft_trl(*, folder: Path, rows: int, lora: bool = False, best: bool = False, 
     return _trained(trainer, sum(len(row["input_ids"]) for row in encoded), {"first_batch_loss": first})
 
 
-def _arguments(folder: Path, best: bool) -> dict[str, Any]:
-    """TRL's defaults (bf16, activations recomputed); or activations kept."""
+def _arguments(folder: Path, best: bool, fp32: bool) -> dict[str, Any]:
+    """TRL's defaults (bf16, activations recomputed); or in fp32, or activations kept."""
     return {
         "output_dir": str(fresh(folder / "trl")),
         "use_cpu": True,
@@ -146,6 +188,7 @@ def _arguments(folder: Path, best: bool) -> dict[str, Any]:
         "num_train_epochs": 1,
         "learning_rate": RATE,
         "lr_scheduler_type": "constant",
+        "bf16": not fp32,
         **({"gradient_checkpointing": False} if best else {}),
     }
 
@@ -167,88 +210,134 @@ def _trained(trainer: Any, tokens: int, notes: dict[str, Any]) -> Measured:
 # -- DPO --------------------------------------------------------------------------------------------------------------
 
 
-def dpo(*, folder: Path, rows: int, lora: bool = False, **_: int) -> Measured:
-    """Our packed pairs, bf16; encoding the rows and the pass of the reference are part of the time."""
-    from hornbook.learn.examples import Examples
+def dpo(*, folder: Path, lora: bool = False, fp32: bool = False, **_: int) -> Measured:
+    """Our packed pairs, a shared prompt once; encoding the rows and the pass of the reference are part of the time."""
+    import torch
+
+    from hornbook.learn.examples import Examples, batched
+    from hornbook.learn.preferences import dpo
     from hornbook.training.adapting import make_optimizer, prepare
+    from hornbook.training.preferring import paired_loss
+    from hornbook.training.reference import computed
 
     model = opened(folder)
-    notes = {"loaded_mb": round(resident_mb())}
+    autocast = None if fp32 else torch.bfloat16
+    notes: dict[str, Any] = {"loaded_mb": round(resident_mb())}
     with Stopwatch() as watch:
-        pairs = _pairs(model, rows)
-        known = _reference(model, pairs)
+        pairs = _pairs(model, folder)
+        of_all = batched(pairs, length=2 * LENGTH, rows=MICRO)
+        known = {}
+        for batch in of_all:
+            known |= computed(model.model, batch, autocast=autocast)
     prepare(model.model, adapter(lora), seed=0)
-    data = Examples(pairs, length=2 * LENGTH, groups_per_step=BATCH, rows=BATCH, seed=0)
-    tokens = sum(map(_size, pairs))
+    data = Examples(pairs, length=2 * LENGTH, groups_per_step=BATCH, rows=MICRO, seed=0)
+    tokens = sum(len(example.tokens) for pair in pairs for example in pair)
+    loss = partial(paired_loss, function=dpo, reference=known, beta=0.1)
+    with torch.no_grad():
+        first = [loss(model.model, batch) for batch in batched(pairs[:BATCH], length=2 * LENGTH, rows=MICRO)]
+    notes |= {
+        "first_batch_loss": float(sum(total for total, _, _ in first)) / BATCH,
+        "first_batch_log_probability": sum(known[chosen.id] for chosen, _ in pairs[:BATCH]) / BATCH,
+    }
     optimizer = make_optimizer(model.model, "adamw", learning_rate=RATE)
-    measured = _fitted(model, optimizer, data, _preference_loss(known), tokens=tokens, notes=notes)
-    return Measured(tokens / (watch.wall + tokens / measured.value), measured.notes)
+    measured = _fitted(model.model, optimizer, data, loss, tokens=tokens, notes=notes, fp32=fp32)
+    return Measured(tokens / (watch.wall + tokens / measured.value), measured.notes | {"before_s": watch.wall})
 
 
-def _pairs(model: Opened, rows: int) -> list[tuple[Example, Example]]:
+def _pairs(model: Opened, folder: Path) -> list[tuple[Example, Example]]:
     from hornbook.learn.chat import encode_preference
     from hornbook.learn.rows import Preference
 
     encode = partial(encode_preference, tokenizer=model.tokenizer, length=LENGTH - 1, template=model.template)
     made = [
         encode(Preference(str(at), row["prompt"], row["chosen"][0], row["rejected"][0], f"rows row {at}"))
-        for at, row in enumerate(preferences(rows))
+        for at, row in enumerate(written(folder))
     ]
     return [pair for pair in made if isinstance(pair, tuple)]
 
 
-def _reference(model: Opened, pairs: Sequence[tuple[Example, Example]]) -> dict[str, float]:
-    import torch
-
-    from hornbook.learn.examples import batched
-    from hornbook.learn.loop import answer_log_probabilities, precision
-
-    known: dict[str, float] = {}
-    for batch in batched(pairs, length=2 * LENGTH, rows=BATCH):
-        with precision(torch.device("cpu"), torch.bfloat16):
-            values = answer_log_probabilities(model.model, batch).detach()
-        known |= zip(batch.document_ids, values.tolist(), strict=True)
-    return known
-
-
-def _preference_loss(known: dict[str, float]) -> Any:
-    from hornbook.learn import losses
-    from hornbook.learn.loop import answer_log_probabilities
-
-    def loss(model: Any, batch: Any) -> Any:
-        policy = answer_log_probabilities(model, batch)
-        reference = policy.new_tensor([known[name] for name in batch.document_ids])
-        return losses.dpo(policy[0::2], policy[1::2], reference[0::2], reference[1::2], beta=0.1)
-
-    return loss
-
-
-def dpo_trl(*, folder: Path, rows: int, lora: bool = False, best: bool = False, **_: int) -> Measured:
+def dpo_trl(*, folder: Path, lora: bool = False, fp32: bool = False, best: bool = False, **_: int) -> Measured:
     """TRL's DPOTrainer; its best takes the reference's log-probabilities once, as ours, when it is made."""
+    import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import DPOConfig, DPOTrainer
 
-    config = DPOConfig(**_arguments(folder, best), precompute_ref_log_probs=best)
-    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    config = DPOConfig(**_arguments(folder, best, fp32), precompute_ref_log_probs=best)
+    model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     notes = {"loaded_mb": round(resident_mb())}
-    data = Dataset.from_list(preferences(rows))
+    data = Dataset.from_list(written(folder))
     with Stopwatch() as watch:
         words = AutoTokenizer.from_pretrained(folder / "model")
         trainer = DPOTrainer(model, None, config, train_dataset=data, processing_class=words, peft_config=_peft(lora))
     encoded = [trainer.train_dataset[at] for at in range(len(trainer.train_dataset))]
+    with torch.no_grad(), trainer.compute_loss_context_manager():
+        first = trainer.compute_loss(trainer.model, trainer.data_collator(encoded[:BATCH]))
+    notes |= {
+        "first_batch_loss": float(first),
+        "first_batch_log_probability": trainer._metrics["train"]["logps/chosen"][-1],
+    }
     sides = ("chosen_ids", "rejected_ids")
-    tokens = sum(min(LENGTH, len(row["prompt_ids"]) + len(row[side])) for row in encoded for side in sides)
+    tokens = sum(len(row["prompt_ids"]) + len(row[side]) for row in encoded for side in sides)
+    measured = _trained(trainer, tokens, notes)
+    return Measured(tokens / (watch.wall + tokens / measured.value), measured.notes | {"before_s": watch.wall})
+
+
+# -- reward models ----------------------------------------------------------------------------------------------------
+
+
+def reward(*, folder: Path, fp32: bool = False, **_: int) -> Measured:
+    """Our packed pairs, the prompt of a pair once; encoding the rows is part of the time."""
+    import torch
+
+    from hornbook.learn.examples import Examples, batched, judged
+    from hornbook.model.reward import load_reward_model
+    from hornbook.stages.reward import preference
+    from hornbook.training.adapting import make_optimizer
+
+    words, model = opened(folder), load_reward_model(folder / "reward")
+    notes: dict[str, Any] = {"loaded_mb": round(resident_mb())}
+    with Stopwatch() as watch:
+        pairs = [(judged(chosen), judged(rejected)) for chosen, rejected in _pairs(words, folder)]
+    data = Examples(pairs, length=2 * LENGTH, groups_per_step=BATCH, rows=MICRO, seed=0)
+    tokens = sum(len(example.tokens) - 1 for pair in pairs for example in pair)
+    with torch.no_grad():
+        first = [preference(model, batch) for batch in batched(pairs[:BATCH], length=2 * LENGTH, rows=MICRO)]
+    notes["first_batch_loss"] = float(sum(total for total, _, _ in first)) / BATCH
+    optimizer = make_optimizer(model, "adamw", learning_rate=RATE)
+    measured = _fitted(model, optimizer, data, preference, tokens=tokens, notes=notes, fp32=fp32)
+    return Measured(tokens / (watch.wall + tokens / measured.value), measured.notes)
+
+
+def reward_trl(*, folder: Path, fp32: bool = False, best: bool = False, **_: int) -> Measured:
+    """TRL's RewardTrainer."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from trl import RewardConfig, RewardTrainer
+
+    config = RewardConfig(**_arguments(folder, best, fp32))
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "reward", dtype=torch.float32)
+    notes = {"loaded_mb": round(resident_mb())}
+    data = Dataset.from_list(written(folder))
+    with Stopwatch() as watch:
+        words = AutoTokenizer.from_pretrained(folder / "reward")
+        trainer = RewardTrainer(model, config, train_dataset=data, processing_class=words)
+    encoded = [trainer.train_dataset[at] for at in range(len(trainer.train_dataset))]
+    with torch.no_grad():
+        notes["first_batch_loss"] = float(trainer.compute_loss(model, trainer.data_collator(encoded[:BATCH])))
+    tokens = sum(len(row[side]) for row in encoded for side in ("chosen_ids", "rejected_ids"))
     measured = _trained(trainer, tokens, notes)
     return Measured(tokens / (watch.wall + tokens / measured.value), measured.notes)
 
 
-BEST = "bf16, activations kept"
+BEST = "activations kept"
 SIZES: dict[str, dict[str, Any]] = {
     "4 M": {"depth": 4, "vocabulary": 4096, "rows": 32},
     "32 M": {"depth": 8, "vocabulary": 16384, "rows": 16},
 }
-WITH_LORA = {f"{size}, LoRA": {**options, "lora": True} for size, options in SIZES.items()}
+FP32 = {f"{size}, fp32": {**options, "fp32": True} for size, options in SIZES.items()}
+WITH_LORA = {f"{size}, LoRA": {**options, "lora": True} for size, options in {**FP32, **SIZES}.items()}
 CORES = os.cpu_count() or 1
 
 
@@ -258,13 +347,14 @@ def versus_trl(name: str, sizes: dict[str, dict[str, Any]], ours: Any, trl: Any,
     return Row(name, "useful tokens/s", sizes, ours, peers, prepare=_prepare, threads=CORES, repeats=2)
 
 
-def _prepare(*, folder: Path, lora: bool = False, **sizes: int) -> None:
+def _prepare(*, folder: Path, lora: bool = False, fp32: bool = False, **sizes: int) -> None:
     model_folder(folder=folder, **sizes)
 
 
 ROWS = (
-    versus_trl("sft", SIZES, sft, sft_trl, f"{BEST}, rows of like length together"),
-    versus_trl("dpo", WITH_LORA, dpo, dpo_trl, f"{BEST}, reference precomputed"),
+    versus_trl("sft", {**FP32, **SIZES}, sft, sft_trl, f"{BEST}, rows of like length together"),
+    versus_trl("dpo", {**FP32, **WITH_LORA}, dpo, dpo_trl, f"{BEST}, reference precomputed"),
+    versus_trl("reward", {**FP32, **SIZES}, reward, reward_trl),
 )
 
 if __name__ == "__main__":

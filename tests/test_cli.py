@@ -149,6 +149,8 @@ REFUSED: tuple[tuple[str, str, float, str], ...] = (
     *(("pretrain", key, 0, "at least 1") for key in ("depth", "rows", "evaluation_tokens")),
     *(("pretrain", "train_tokens", value, "more than 0") for value in (0.0, inf, nan)),
     ("align", "beta", 0.0, "more than 0"),
+    *(("align", "label_smoothing", value, "at least 0 and less than 0.5") for value in (-0.1, 0.5)),
+    ("reward", "length", 0, "at least 1"),
     ("evaluate", "context", 0, "at least 1"),
     ("evaluate", "most_rows", 0, "at least 1"),
     ("evaluate", "samples", -1, "at least 0"),
@@ -238,6 +240,15 @@ def _model(folder: Path, tokens: Path) -> None:
         max_position_embeddings=512,
     )
     save_model(folder, Transformer(shape).initialize(0), tokenizer=tokens, bos=0, eos=[0], pad=3)
+
+
+def _reward(folder: Path) -> None:
+    """Make a language model a reward model."""
+    from hornbook.model.reward import reward_model, save_reward_model
+    from hornbook.model.weights import load_model
+
+    save_reward_model(folder, reward_model(load_model(folder), seed=0))
+    (folder.parent / "bad.jsonl").write_text("{}")
 
 
 @pytest.fixture
@@ -421,6 +432,9 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("sft-column-missing", "sft model --rows bad.jsonl", rows({"instruction": "Add.", "input": "2, 2"}), 1),
     ("sft-judged-bad", "sft model --rows bad.jsonl", rows({"prompt": "a", "completion": "b", "label": False}), 1),
     ("sft-not-a-model", "sft crawl --rows bad.jsonl", rows(said("user", "assistant")), 1),
+    ("align-parameter-of-another-loss", "align model --rows bad.jsonl --loss ipo --gamma 0.5", rows({}), 2),
+    ("reward-model-as-base", "align model --rows bad.jsonl", lambda folder: _reward(folder / "model"), 1),
+    ("reward-not-a-pair", "reward model --rows bad.jsonl", rows(said("user", "assistant")), 1),
     ("align-equal", "align model --rows bad.jsonl", rows({"prompt": "a", "chosen": "b", "rejected": "b"}), 1),
     ("align-no-rejected", "align model --rows bad.jsonl", rows({"prompt": "a", "chosen": "b"}), 1),
     ("align-conversations", "align model --rows bad.jsonl", rows(said("user", "assistant")), 1),

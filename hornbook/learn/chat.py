@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from hornbook.errors import InputError
 from hornbook.learn.examples import Example
 from hornbook.learn.faults import BadRow, bad_row
-from hornbook.learn.rows import Conversation, Preference
+from hornbook.learn.rows import Conversation, Judgement, Message, Preference
 from hornbook.learn.templates import Overrun, Process, Refused, Renderer
 
 END = "<|im_end|>"
@@ -141,27 +141,49 @@ def encode_preference(
     special: Mapping[str, str] = SPECIAL,
 ) -> tuple[Example, Example] | BadRow:
     """(chosen, rejected), of which only the last answer counts, each cut to `length` positions."""
+    encode_one = partial(_answered, row, tokenizer=tokenizer, length=length, template=template, special=special)
+    chosen, rejected = encode_one(f"{row.id}/chosen", row.chosen), encode_one(f"{row.id}/rejected", row.rejected)
+    if isinstance(chosen, BadRow):
+        return chosen
+    if isinstance(rejected, BadRow):
+        return rejected
+    if np.array_equal(chosen.tokens, rejected.tokens):
+        return bad_row(row.where, f"chosen and rejected are equal in their first {length + 1} tokens")
+    return chosen, rejected
+
+
+def encode_judgement(
+    row: Judgement,
+    tokenizer: Tokenizer,
+    *,
+    length: int,
+    template: str = TEMPLATE,
+    special: Mapping[str, str] = SPECIAL,
+) -> Example | BadRow:
+    """A judged answer, of which only that answer counts, cut to `length` positions."""
+    return _answered(
+        row, row.id, row.completion, tokenizer=tokenizer, length=length, template=template, special=special
+    )
+
+
+def _answered(
+    row: Preference | Judgement,
+    id: str,
+    reply: Message,
+    *,
+    tokenizer: Tokenizer,
+    length: int,
+    template: str,
+    special: Mapping[str, str],
+) -> Example | BadRow:
+    """A row's prompt with one answer to it, the only one that is learned."""
     try:
-        return _encoded_pair(row, tokenizer, length=length, template=template, special=special)
-    except TemplateFailure as error:
-        return bad_row(row.where, error.message, hint=error.hint)
-
-
-def _encoded_pair(
-    row: Preference, tokenizer: Tokenizer, *, length: int, template: str, special: Mapping[str, str]
-) -> tuple[Example, Example] | BadRow:
-    pair = []
-    for kind, reply in (("chosen", row.chosen), ("rejected", row.rejected)):
         before, _ = encode(row.prompt, tokenizer, template=template, special=special, prompt=True)
         ids, answer = encode([*row.prompt, reply], tokenizer, template=template, special=special)
-        last = [said and i >= len(before) for i, said in enumerate(answer)]
-        example = _fitted(f"{row.id}/{kind}", row.where, ids, last, length)
-        if isinstance(example, BadRow):
-            return example
-        pair.append(example)
-    if np.array_equal(pair[0].tokens, pair[1].tokens):
-        return bad_row(row.where, f"chosen and rejected are equal in their first {length + 1} tokens")
-    return pair[0], pair[1]
+    except TemplateFailure as error:
+        return bad_row(row.where, error.message, hint=error.hint)
+    last = [said and i >= len(before) for i, said in enumerate(answer)]
+    return _fitted(id, row.where, ids, last, length)
 
 
 def _fitted(id: str, where: str, ids: list[int], answer: list[bool], length: int) -> Example | BadRow:

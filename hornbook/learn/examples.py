@@ -33,18 +33,26 @@ class Examples:
 
     A step takes `groups_per_step` groups in the order of a keyed hash of (seed, epoch, id), so what it learns does not
     depend on how they are packed; they fill rows by best fit decreasing, and `rows` rows make a micro-batch. A group
-    stays in one row. Inside a row every example is its own document, so no token sees another conversation.
+    stays in one row. Inside a row every example is its own document, so no token sees another conversation; what the
+    examples of a group have in common before their answers is there once (`shared`), unless each is to stand `alone`.
     """
 
     def __init__(
-        self, groups: Sequence[tuple[Example, ...]], *, length: int, groups_per_step: int, rows: int, seed: int
+        self,
+        groups: Sequence[tuple[Example, ...]],
+        *,
+        length: int,
+        groups_per_step: int,
+        rows: int,
+        seed: int,
+        alone: bool = False,
     ) -> None:
         if not groups:
             raise EmptyInput("no examples to train on")
         for group in groups:
-            if _size(group) > length:
-                raise InputError(f"{group[0].id}: {_size(group)} tokens do not fit a row of {length}")
-        self.groups, self.groups_per_step, self.seed = groups, groups_per_step, seed
+            if (size := _size(group, alone=alone)) > length:
+                raise InputError(f"{group[0].id}: {size} tokens do not fit a row of {length}")
+        self.groups, self.groups_per_step, self.seed, self.alone = groups, groups_per_step, seed, alone
         self.length, self.rows = length, rows
         self._epoch = lru_cache(maxsize=2)(self._order)
 
@@ -52,7 +60,7 @@ class Examples:
         """The micro-batches of one step; steps count from 0 and go on through the epochs."""
         first = step * self.groups_per_step
         taken = [self.groups[self._at(number)] for number in range(first, first + self.groups_per_step)]
-        return batched(taken, length=self.length, rows=self.rows)
+        return batched(taken, length=self.length, rows=self.rows, alone=self.alone)
 
     def steps(self, epochs: float) -> int:
         """Steps that see every example `epochs` times, rounded up."""
@@ -69,11 +77,19 @@ class Examples:
         return sorted(range(len(self.groups)), key=key)
 
 
-def batched(groups: Sequence[tuple[Example, ...]], *, length: int, rows: int) -> tuple[Batch, ...]:
+def batched(groups: Sequence[tuple[Example, ...]], *, length: int, rows: int, alone: bool = False) -> tuple[Batch, ...]:
     """Pack groups into rows of at most `length` positions and rows into batches of `rows`; every group once."""
-    packed = pack([_size(group) for group in groups], length=length)
-    laid = [_row([example for i in row for example in groups[i]]) for row in packed]
+    packed = pack([_size(group, alone=alone) for group in groups], length=length)
+    laid = [_row([groups[i] for i in row], alone=alone) for row in packed]
     return tuple(stack(laid[i : i + rows]) for i in range(0, len(laid), rows))
+
+
+def shared(group: tuple[Example, ...]) -> int:
+    """Positions at the beginning of all examples of a group that hold the same token and learn nothing."""
+    first, *others = (example.tokens for example in group)
+    common = min(int(np.argmin([*(first[: len(other)] == other[: len(first)]), False])) for other in others)
+    # A position learns the token after its own.
+    return max(0, min(common, *(int(example.answer.argmax()) - 1 for example in group)))
 
 
 def judged(example: Example) -> Example:
@@ -86,17 +102,31 @@ def judged(example: Example) -> Example:
     return replace(example, tokens=np.append(example.tokens, 0), answer=answer)
 
 
-def _size(group: tuple[Example, ...]) -> int:
-    return sum(len(example.tokens) - 1 for example in group)
+def _size(group: tuple[Example, ...], *, alone: bool) -> int:
+    whole = sum(len(example.tokens) - 1 for example in group)
+    return whole if alone or len(group) == 1 else whole - (len(group) - 1) * shared(group)
 
 
-def _row(examples: Sequence[Example]) -> Row:
-    """Examples end to end; n tokens take n - 1 positions, as inputs and, one later, as targets."""
-    sizes = [len(example.tokens) - 1 for example in examples]
+def _row(groups: Sequence[tuple[Example, ...]], *, alone: bool) -> Row:
+    """Examples end to end; n tokens take n - 1 positions, as inputs and, one later, as targets.
+
+    The first example of a group is whole, the others are what comes after the positions that they share with it.
+    """
+    parts: list[tuple[Example, int, int]] = []
+    place = 0
+    for group in groups:
+        start, common = place, 0 if alone or len(group) == 1 else shared(group)
+        for example in group:
+            left_out = common if example is not group[0] else 0
+            parts.append((example, start, left_out))
+            place += len(example.tokens) - 1 - left_out
+    sizes = [len(example.tokens) - 1 - left_out for example, _, left_out in parts]
+    seen = np.array([(start, start + left_out) for _, start, left_out in parts])
     return Row(
-        np.concatenate([example.tokens[:-1] for example in examples]),
-        np.concatenate([example.tokens[1:] for example in examples]),
-        np.concatenate([example.answer[1:] for example in examples]).astype(np.float64),
-        np.repeat(np.arange(len(examples)), sizes),
-        tuple(example.id for example in examples),
+        np.concatenate([example.tokens[left_out:-1] for example, _, left_out in parts]),
+        np.concatenate([example.tokens[left_out + 1 :] for example, _, left_out in parts]),
+        np.concatenate([example.answer[left_out + 1 :] for example, _, left_out in parts]).astype(np.float64),
+        np.repeat(np.arange(len(parts)), sizes),
+        tuple(example.id for example, _, _ in parts),
+        np.repeat(seen, sizes, axis=0) if any(left_out for _, _, left_out in parts) else None,
     )

@@ -123,7 +123,7 @@ def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def answer_log_probabilities(model: Transformer, batch: Batch) -> Tensor:
     """log p(answer | prompt) in nats for every example of a packed batch, in the order of `batch.document_ids`."""
-    hidden = model.hidden(batch.tokens, documents=batch.documents)
+    hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes)
     return sequence_log_probability(
         hidden,
         batch.targets,
@@ -135,9 +135,16 @@ def answer_log_probabilities(model: Transformer, batch: Batch) -> Tensor:
     )
 
 
+def answer_tokens(batch: Batch) -> Tensor:
+    """How many tokens the answer of every example has, in the same order."""
+    counts = batch.weights.new_zeros(len(batch.document_ids) + 1)
+    return counts.index_add(0, batch.documents.reshape(-1), batch.weights.reshape(-1))[:-1]
+
+
 def rewards(model: RewardModel, batch: Batch) -> Tensor:
     """[examples]: the score at the one position of each that has weight (`examples.judged`), in their order."""
-    return model.scores(model.hidden(batch.tokens, documents=batch.documents)[batch.weights > 0])
+    hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes)
+    return model.scores(hidden[batch.weights > 0])
 
 
 def precision(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:

@@ -64,17 +64,6 @@ def sequence_log_probability(
     return weight.new_zeros(count).index_add(0, example, torch.cat(parts).to(weight.dtype) * weight)
 
 
-def dpo(
-    policy_chosen: Tensor, policy_rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, *, beta: float
-) -> tuple[Tensor, Tensor]:
-    """Direct preference optimization, eq. 7 of arXiv 2305.18290: -log sigmoid(beta (policy margin - reference margin)).
-
-    Four [pairs] tensors of log-probabilities in nats -> (sum, count of pairs). ln 2 a pair while policy = reference.
-    """
-    margin = (policy_chosen - policy_rejected) - (reference_chosen - reference_rejected)
-    return -F.logsigmoid(beta * margin).sum(), margin.new_tensor(margin.numel())
-
-
 def _answers(hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The positions with weight: hidden [N, D], targets [N], weights [N] in at least single precision."""
     kept = weights.reshape(-1).nonzero().squeeze(1)

@@ -22,8 +22,12 @@ def causal_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
     return visible if window is None else visible & (distance < window)
 
 
-def row_mask(tokens: Tensor, documents: Tensor | None, window: int | None) -> Tensor | None:
-    """bool[B or 1, 1, T, T], or None where plain causal attention says the same."""
+def row_mask(
+    tokens: Tensor, documents: Tensor | None, window: int | None, prefixes: Tensor | None = None
+) -> Tensor | None:
+    """bool[B or 1, 1, T, T], or None where plain causal attention says the same. See `Transformer.hidden`."""
+    if documents is not None and prefixes is not None:
+        return _branched_mask(documents, window, prefixes)
     length = tokens.shape[1]
     one_document = documents is None or bool((documents == documents[:, :1]).all())
     if one_document and (window is None or length <= window):
@@ -33,6 +37,39 @@ def row_mask(tokens: Tensor, documents: Tensor | None, window: int | None) -> Te
     if documents is not None and not one_document:
         mask = mask & (documents[:, :, None] == documents[:, None, :])
     return mask[:, None]
+
+
+def _branched_mask(documents: Tensor, window: int | None, prefixes: Tensor) -> Tensor:
+    columns = torch.arange(documents.shape[1], device=documents.device)
+    places = row_places(documents, prefixes)
+    distance = places[:, :, None] - places[:, None, :]
+    before = (prefixes[..., :1] <= columns) & (columns < prefixes[..., 1:])
+    visible = (distance >= 0) & (before | (documents[:, :, None] == documents[:, None, :]))
+    return (visible if window is None else visible & (distance < window))[:, None]
+
+
+def document_starts(documents: Tensor) -> Tensor:
+    """int64[B, T]: where in its row the document of each token begins."""
+    places = torch.arange(documents.shape[1], device=documents.device)
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return (places * begins).cummax(1).values
+
+
+def document_positions(tokens: Tensor, documents: Tensor | None, prefixes: Tensor | None = None) -> Tensor:
+    """int64[T] or [B, T]: the place of each token in its document, of which a prefix is the beginning."""
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    if documents is None:
+        return places
+    inside = places - document_starts(documents)
+    return inside if prefixes is None else inside + (prefixes[..., 1] - prefixes[..., 0])
+
+
+def row_places(documents: Tensor, prefixes: Tensor) -> Tensor:
+    """int64[B, T]: a token's place in its row, as if its document followed its prefix at once."""
+    places = torch.arange(documents.shape[1], device=documents.device)
+    follows = prefixes[..., 0] < prefixes[..., 1]
+    return places - follows * (document_starts(documents) - prefixes[..., 1])
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -18,7 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hornbook.model.architecture import Activation, Architecture, LayerKind
-from hornbook.model.attention import attend, attend_by_matmul, compute_dtype, plan_attention, row_mask, soft_cap
+from hornbook.model.attention import (
+    attend,
+    attend_by_matmul,
+    compute_dtype,
+    document_positions,
+    plan_attention,
+    row_mask,
+    row_places,
+    soft_cap,
+)
 from hornbook.model.cache import Cache, LayerCache
 from hornbook.model.norms import make_norm
 from hornbook.model.rope import rotate, rotation
@@ -180,17 +189,27 @@ class Transformer(nn.Module):
             fill(name, parameter.data, seed=seed, architecture=self.architecture)
         return self
 
-    def hidden(self, tokens: Tensor, *, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens: Tensor,
+        *,
+        documents: Tensor | None = None,
+        prefixes: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
         """int64[B, T] -> [B, T, D], after the last norm.
 
         documents, int64[B, T]: a token sees only earlier tokens of the same id, which lie together; None is one
-        document a row. Padding on the right needs no mask: no real token sees it. With a cache the rows go on from what
-        it holds, which grows.
+        document a row. prefixes, int64[B, T, 2]: it sees those at [start, end) of its row too, the beginning of another
+        document, and its own goes on from there (start = end: it does not). Padding on the right needs no mask: no real
+        token sees it. With a cache the rows go on from what it holds, which grows.
         """
         if cache is not None and documents is not None:
             raise ValueError("a cached row holds one document")
-        x = self.embed(tokens, self._positions(tokens, documents, cache))
-        contexts = {kind: self._context(kind, x, tokens, documents, cache) for kind in dict.fromkeys(self.kinds)}
+        x = self.embed(tokens, self._positions(tokens, documents, prefixes, cache))
+        contexts = {
+            kind: self._context(kind, x, tokens, documents, prefixes, cache) for kind in dict.fromkeys(self.kinds)
+        }
         for index, layer in enumerate(self.model.layers):
             x = layer(x, contexts[self.kinds[index]], None if cache is None else cache.layers[index])
         if cache is not None:
@@ -198,11 +217,13 @@ class Transformer(nn.Module):
         out: Tensor = self.model.norm(x)
         return out
 
-    def _positions(self, tokens: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor | None:
+    def _positions(
+        self, tokens: Tensor, documents: Tensor | None, prefixes: Tensor | None, cache: Cache | None
+    ) -> Tensor | None:
         """int64[T] or [B, T], where they are embedded."""
         if not self.architecture.learned_positions:
             return None
-        return document_positions(tokens, documents) if cache is None else cache.positions(tokens.shape[1])
+        return document_positions(tokens, documents, prefixes) if cache is None else cache.positions(tokens.shape[1])
 
     def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
         """int64[...] -> [..., D]: what the first layer reads; positions count where they are learned."""
@@ -215,12 +236,20 @@ class Transformer(nn.Module):
         return x
 
     def _context(
-        self, kind: LayerKind, x: Tensor, tokens: Tensor, documents: Tensor | None, cache: Cache | None
+        self,
+        kind: LayerKind,
+        x: Tensor,
+        tokens: Tensor,
+        documents: Tensor | None,
+        prefixes: Tensor | None,
+        cache: Cache | None,
     ) -> Context:
         length, window = tokens.shape[1], self.architecture.window(kind)
         if cache is None:
             positions, keys, longest = torch.arange(length, device=tokens.device), length, length
-            mask = row_mask(tokens, documents, window)
+            if documents is not None and prefixes is not None:
+                positions = row_places(documents, prefixes)
+            mask = row_mask(tokens, documents, window, prefixes)
         else:
             positions, keys, longest = cache.positions(length), cache.longest + length, cache.capacity
             mask = cache.mask(positions, window)
@@ -245,16 +274,6 @@ class Transformer(nn.Module):
     def forward(self, tokens: Tensor, *, documents: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """int64[B, T] -> logits [B, T, V]; see `hidden`."""
         return self.head(self.hidden(tokens, documents=documents, cache=cache))
-
-
-def document_positions(tokens: Tensor, documents: Tensor | None) -> Tensor:
-    """int64[T] or [B, T]: the place of each token in its document."""
-    places = torch.arange(tokens.shape[1], device=tokens.device)
-    if documents is None:
-        return places
-    begins = torch.ones_like(documents, dtype=torch.bool)
-    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    return places - (places * begins).cummax(1).values
 
 
 def fill(name: str, tensor: Tensor, *, seed: int, architecture: Architecture) -> None:

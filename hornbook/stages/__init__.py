@@ -17,7 +17,7 @@ SUMMARIES = {
     "scale": "Train a ladder of small models, and predict what a larger one would reach before paying for it.",
     "sft": "Teach a base model to answer: supervised finetuning on conversations.",
     "reward": "Teach a model to judge answers: a reward model from pairs of a better and a worse one.",
-    "align": "Teach a model what is preferred: direct preference optimization on pairs.",
+    "align": "Teach a model what is preferred: by DPO or another loss, on pairs or on judged answers.",
     "evaluate": "Measure models beside each other on held-out text, answers, preferences and minimal pairs.",
     "generate": "Continue a prompt.",
     "chat": "Talk with a model.",

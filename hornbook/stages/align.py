@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY
 from functools import partial
 from pathlib import Path
@@ -12,36 +11,33 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from hornbook.config import Count, Positive, Takes, options
+from hornbook.config import Bounds, Count, Positive, Takes, options
 from hornbook.device import arithmetic, choose_device, choose_precision
-from hornbook.judge.metrics import preference_accuracy
-from hornbook.judge.score import log_likelihoods
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
-from hornbook.learn.chat import encode_preference
-from hornbook.learn.examples import Example, Examples, batched
-from hornbook.learn.loop import answer_log_probabilities, precision
-from hornbook.learn.losses import dpo
-from hornbook.learn.rows import read_preferences
+from hornbook.learn.examples import Example, Examples
+from hornbook.learn.loop import Loss
+from hornbook.learn.mismatch import Drift, mismatched
+from hornbook.learn.preferences import REFERENCE_FREE, choose
 from hornbook.model.recompute import recompute_layers
-from hornbook.model.transformer import Transformer
 from hornbook.run import Run
 from hornbook.training.adapting import make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import Opened, check_length, open_model
 from hornbook.training.options import Training
-from hornbook.training.reading import Rows
+from hornbook.training.pairs import read_judged, read_pairs
+from hornbook.training.preferring import judged_loss, likelihoods, measure_judged, measure_pairs, paired_loss
+from hornbook.training.reference import reference
 from hornbook.training.saving import save
 
 MAKES = "model"
 SHARED = True
 fingerprint = arithmetic
-Pair = tuple[Example, Example]
 
 
 @options
 class Align(Training):
-    """Teach a model what is preferred: direct preference optimization on pairs.
+    """Teach a model what is preferred: by DPO or another loss, on pairs or on judged answers.
 
     The model that training starts from is the reference; its log-probabilities are taken once, before the first step.
     """
@@ -50,15 +46,27 @@ class Align(Training):
     """Model to start from, most often one made by `sft`."""
     _: KW_ONLY
     rows: Annotated[Path, Takes("rows")]
-    """Run of `instruct`, or a JSONL file with `prompt`, `chosen` and `rejected` in each row."""
-    beta: Positive = 0.1
-    """How strongly the model is held to the reference (arXiv 2305.18290)."""
+    """Run of `instruct`, or a file with `prompt`, `chosen` and `rejected` in each row; for kto, `completion` and
+    `label` will do."""
+    loss: Literal["dpo", "robust", "ipo", "hinge", "apo_zero", "apo_down", "kto", "orpo", "simpo"] = "dpo"
+    """What is made small; docs/guides/align.md says which is for what."""
+    beta: Positive | None = None
+    """How strongly the model is held to the reference; of orpo and simpo, how much the difference between the two
+    answers counts (default: 0.1, for simpo 2)."""
+    label_smoothing: Annotated[float, Bounds(least=0, below=0.5)] | None = None
+    """Of dpo (default: 0) and robust (0.1): the part of the pairs that may be the wrong way round."""
+    gamma: Positive | None = None
+    """Of simpo: the margin that the chosen answer shall have (default: 1)."""
+    desirable_weight: Positive | None = None
+    """Of kto: what a good answer counts (default: 1)."""
+    undesirable_weight: Positive | None = None
+    """Of kto: what a bad answer counts (default: 1)."""
     epochs: Positive = 1.0
     """Times that each pair is learned from."""
     length: Count = 512
     """Tokens of a conversation; a longer one is cut, and counted."""
     batch: Count = 32
-    """Pairs in a step."""
+    """Pairs in a step; for kto, answers."""
     micro: Count = 8
     """Rows computed at a time: less memory, same result up to rounding."""
     learning_rate: Positive | None = None
@@ -71,44 +79,34 @@ class Align(Training):
     """Chooses the order of the rows."""
 
 
+KNOBS = ("beta", "label_smoothing", "gamma", "desirable_weight", "undesirable_weight")
+Steps = Callable[[int], Sequence[Batch]]
+Evaluation = Callable[[], Mapping[str, float]]
+
+
 def align(config: Align, run: Run) -> None:
+    # Refused before anything is read: a parameter that the loss has not.
+    function, values = choose(config.loss, {name: getattr(config, name) for name in KNOBS})
     run.track(config.track)
     device = choose_device(config.device, deterministic=config.deterministic)
+    autocast = choose_precision(config.precision, device)
     opened = open_model(run.input("base"), device=device)
     check_length(opened.model, config.length)
-    train, valid = _pairs(config, run, opened)
-    autocast = choose_precision(config.precision, device)
-    reference = _reference(config, run, opened.model, train, autocast)
+    learn = _on_judged if config.loss == "kto" else _on_pairs
+    examples, steps, loss, evaluate = learn(config, run, opened, function, values["beta"], autocast)
     prepare(opened.model, config, seed=config.seed)
     if config.recompute:
         recompute_layers(opened.model)
-    batches = Examples(
-        train, length=2 * config.length, groups_per_step=config.batch, rows=config.micro, seed=config.seed
-    )
-
-    def loss(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
-        policy = answer_log_probabilities(model, batch)
-        known = policy.new_tensor([reference[name] for name in batch.document_ids])
-        return dpo(policy[0::2], policy[1::2], known[0::2], known[1::2], beta=config.beta)
-
-    def evaluate() -> dict[str, float]:
-        if not valid:
-            return {}
-        sides = zip(*valid[: config.evaluation_rows], strict=True)
-        chosen, rejected = (
-            log_likelihoods(opened.model, [_scored(e) for e in side], autocast=autocast) for side in sides
-        )
-        return {"preference_accuracy": preference_accuracy(chosen, rejected).value}
-
+    run.result(loss={"name": config.loss, **values})
     fit(
         run,
         opened.model,
         partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (5e-4 if config.adapts else 5e-5)),
         label="align",
         device=device,
-        batches=batches.step,
+        batches=steps,
         loss=loss,
-        steps=batches.steps(config.epochs),
+        steps=examples.steps(config.epochs),
         autocast=autocast,
         evaluate=evaluate,
         carry=partial(carried, autocast=autocast),
@@ -116,46 +114,55 @@ def align(config: Align, run: Run) -> None:
     save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
 
 
-def _pairs(config: Align, run: Run, opened: Opened) -> tuple[list[Pair], list[Pair]]:
-    """Training and held-out pairs as tokens; what is cut or set aside is counted."""
-    rows = Rows(run, config.bad_rows)
-    train, valid = rows.read(run.input("rows"), "preference", partial(read_preferences, control=opened.control))
-    encoded: list[list[Pair]] = [
-        rows.sift(
-            encode_preference(
-                row, opened.tokenizer, length=config.length, template=opened.template, special=opened.special
-            )
-            for row in part
-        )
-        for part in (train, valid)
-    ]
-    rows.close(learned=encoded[0])
-    rows.tell_cut("pairs", [chosen.cut + rejected.cut for part in encoded for chosen, rejected in part])
-    return encoded[0], encoded[1]
+Made = tuple[Examples, Steps, Loss, Evaluation]
+Function = Callable[..., tuple[Tensor, Tensor]]
+
+
+def _on_pairs(
+    config: Align, run: Run, opened: Opened, function: Function, beta: float, autocast: torch.dtype | None
+) -> Made:
+    """To learn from pairs: a step's batches, its loss, and what is measured on held-out pairs."""
+    train, valid = read_pairs(run, opened, length=config.length, bad_rows=config.bad_rows)
+    held = valid[: config.evaluation_rows]
+    examples = _examples(config, train, length=2 * config.length)
+    known, before = None, None
+    if config.loss not in REFERENCE_FREE:
+        known = _reference(config, run, opened, train, length=2 * config.length, autocast=autocast)
+        before = likelihoods(opened.model, [example for pair in held for example in pair], autocast=autocast)
+    loss = partial(paired_loss, function=function, reference=known, beta=beta)
+    evaluate = partial(measure_pairs, opened.model, held, reference=before, autocast=autocast)
+    return examples, examples.step, loss, evaluate
+
+
+def _on_judged(
+    config: Align, run: Run, opened: Opened, function: Function, beta: float, autocast: torch.dtype | None
+) -> Made:
+    """The same from judged answers, with an estimate of how far the policy is from the reference in every step."""
+    train, valid = read_judged(run, opened, length=config.length, bad_rows=config.bad_rows)
+    held = valid[: config.evaluation_rows]
+    others = mismatched([judged.example for judged in train], length=config.length, seed=config.seed)
+    examples = _examples(config, [(judged.example,) for judged in train], length=config.length)
+    asked = [(example,) for example in (*(judged.example for judged in train), *others.values())]
+    known = _reference(config, run, opened, asked, length=config.length, autocast=autocast)
+    before = likelihoods(opened.model, [judged.example for judged in held], autocast=autocast)
+    drift = Drift(opened.model, examples, others, known, autocast=autocast)
+    good = {judged.example.id: judged.good for judged in train}
+    loss = partial(judged_loss, function=function, reference=known, good=good, drift=drift, beta=beta)
+    evaluate = partial(measure_judged, opened.model, held, reference=before, autocast=autocast)
+    return examples, drift.step, loss, evaluate
+
+
+def _examples(config: Align, groups: Sequence[tuple[Example, ...]], *, length: int) -> Examples:
+    return Examples(groups, length=length, groups_per_step=config.batch, rows=config.micro, seed=config.seed)
 
 
 def _reference(
-    config: Align, run: Run, model: Transformer, pairs: Sequence[Pair], autocast: torch.dtype | None
+    config: Align,
+    run: Run,
+    opened: Opened,
+    groups: Sequence[tuple[Example, ...]],
+    *,
+    length: int,
+    autocast: torch.dtype | None,
 ) -> Mapping[str, float]:
-    """log p(answer | prompt) of every answer under the model that training starts from."""
-    path = run.scratch / "reference.json"
-    if path.exists():
-        stored: dict[str, float] = json.loads(path.read_bytes())
-        return stored
-    known: dict[str, float] = {}
-    batches = batched(pairs, length=2 * config.length, rows=config.micro)
-    device = next(model.parameters()).device
-    with run.progress("reference", total=len(batches), unit="batches") as bar:
-        for batch in batches:
-            # As in training, gradient and all: without it other kernels run, and the first loss is further from ln 2.
-            with precision(device, autocast):
-                values = answer_log_probabilities(model, batch.to(device)).detach()
-            known |= zip(batch.document_ids, values.tolist(), strict=True)
-            bar.advance()
-    with run.atomic(path) as temporary:
-        temporary.write_text(json.dumps(known))
-    return known
-
-
-def _scored(example: Example) -> tuple[list[int], list[bool]]:
-    return example.tokens.tolist(), example.answer.tolist()
+    return reference(run, opened.model, groups, length=length, rows=config.micro, autocast=autocast)

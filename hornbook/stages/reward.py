@@ -16,11 +16,9 @@ from hornbook.device import arithmetic, choose_device, choose_precision
 from hornbook.judge.rewards import conversation_rewards, win_rate
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
-from hornbook.learn.chat import encode_preference
-from hornbook.learn.examples import Example, Examples, judged
+from hornbook.learn.examples import Examples, judged
 from hornbook.learn.loop import rewards
 from hornbook.learn.preferences import bradley_terry
-from hornbook.learn.rows import read_preferences
 from hornbook.model.adapters import lora
 from hornbook.model.adapters.attached import adapters
 from hornbook.model.recompute import recompute_layers
@@ -30,14 +28,13 @@ from hornbook.run import Run
 from hornbook.text import bpe
 from hornbook.training.adapting import make_optimizer, prepare
 from hornbook.training.fitting import fit
-from hornbook.training.opening import Opened, check_length, open_model
+from hornbook.training.opening import check_length, open_model
 from hornbook.training.options import Training
-from hornbook.training.reading import Rows
+from hornbook.training.pairs import Pair, read_pairs
 
 MAKES = "reward model"
 SHARED = True
 fingerprint = arithmetic
-Pair = tuple[Example, Example]
 
 
 @options
@@ -76,7 +73,8 @@ def reward(config: Reward, run: Run) -> None:
     device = choose_device(config.device, deterministic=config.deterministic)
     opened = open_model(run.input("base"), device=device)
     check_length(opened.model, config.length)
-    train, valid = _pairs(config, run, opened)
+    # The last token takes a position too: the score is read there.
+    train, valid = read_pairs(run, opened, length=config.length - 1, bad_rows=config.bad_rows)
     model = reward_model(opened.model, seed=config.seed)
     prepare(model, config, seed=config.seed)
     model.score.requires_grad_(True)
@@ -133,22 +131,3 @@ def held_out_accuracy(model: RewardModel, pairs: Sequence[Pair], *, autocast: to
         conversation_rewards(model, [example.tokens for example in side], autocast=autocast) for side in sides
     )
     return {"preference_accuracy": win_rate(chosen, rejected).value}
-
-
-def _pairs(config: Reward, run: Run, opened: Opened) -> tuple[list[Pair], list[Pair]]:
-    """Training and held-out pairs as tokens; what is cut or set aside is counted."""
-    rows = Rows(run, config.bad_rows)
-    train, valid = rows.read(run.input("rows"), "preference", partial(read_preferences, control=opened.control))
-    encoded: list[list[Pair]] = [
-        rows.sift(
-            # The last token takes a position too: the score is read there.
-            encode_preference(
-                row, opened.tokenizer, length=config.length - 1, template=opened.template, special=opened.special
-            )
-            for row in part
-        )
-        for part in (train, valid)
-    ]
-    rows.close(learned=encoded[0])
-    rows.tell_cut("pairs", [chosen.cut + rejected.cut for part in encoded for chosen, rejected in part])
-    return encoded[0], encoded[1]

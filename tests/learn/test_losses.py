@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hornbook.learn import losses
-from hornbook.learn.losses import cross_entropy, dpo, sequence_log_probability
+from hornbook.learn.losses import cross_entropy, sequence_log_probability
 
 torch.set_num_threads(1)
 
@@ -93,26 +91,6 @@ def test_sequence_log_probability_sums_each_examples_answer() -> None:
     torch.testing.assert_close(ours, plain, atol=1e-12, rtol=1e-12)
     mix = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
     torch.testing.assert_close(gradients(ours @ mix, hidden, head), gradients(plain @ mix, hidden, head))
-
-
-def test_dpo_begins_at_ln_2_exactly() -> None:
-    chosen, rejected = torch.tensor([-3.5, -80.25]), torch.tensor([-9.0, -12.125])
-    total, count = dpo(chosen, rejected, chosen, rejected, beta=0.1)
-    assert total.item() / count.item() == torch.tensor(math.log(2)).item()
-
-
-@pytest.mark.parametrize("beta", [0.01, 0.1, 1.0])
-def test_dpo_is_its_equation(beta: float) -> None:
-    pc, pr, rc, rr = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    pc = pc.requires_grad_()
-    total, count = dpo(pc, pr, rc, rr, beta=beta)
-    values = zip(pc.tolist(), pr.tolist(), rc.tolist(), rr.tolist(), strict=True)
-    margins = [beta * ((a - c) - (b - d)) for a, b, c, d in values]
-    equation = sum(-math.log(1 / (1 + math.exp(-m))) for m in margins)
-    assert total.item() == pytest.approx(equation, abs=1e-12)
-    assert count.item() == 5
-    slope = [-beta * (1 - 1 / (1 + math.exp(-m))) for m in margins]
-    assert gradients(total, pc)[0].tolist() == pytest.approx(slope, abs=1e-12)
 
 
 def test_a_token_whose_probability_is_no_float_has_its_loss() -> None:

@@ -13,44 +13,11 @@ from hornbook.execute import execute
 from hornbook.judge.rewards import conversation_rewards
 from hornbook.learn.chat import encode
 from hornbook.manifest import read_manifest
-from hornbook.model.architecture import Architecture
 from hornbook.model.reward import load_reward_model
-from hornbook.model.transformer import Transformer
-from hornbook.model.weights import save_model
 from hornbook.run import Run
 from hornbook.stages import load
 from hornbook.text import bpe
-
-WORDS = ("river", "meadow", "barn", "lantern", "orchard")
-SHAPE = Architecture(
-    vocab_size=270,
-    hidden_size=16,
-    intermediate_size=32,
-    num_hidden_layers=1,
-    num_attention_heads=1,
-    num_key_value_heads=1,
-    head_dim=16,
-    max_position_embeddings=128,
-)
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a tiny model and pairs in which the better answer is the polite one."""
-    monkeypatch.chdir(tmp_path)
-    Path("tokens").mkdir()
-    bpe.save(bpe.train(WORDS, vocabulary=270), Path("tokens"))
-    save_model(tmp_path / "model", Transformer(SHAPE).initialize(0), tokenizer=Path("tokens"), bos=0, eos=[0], pad=3)
-    write(*(pair(f"{word} {n}") for word in WORDS for n in range(20)))
-    return tmp_path
-
-
-def pair(word: str) -> dict[str, Any]:
-    return {"prompt": f"Where is {word}?", "chosen": f"By {word}, please!", "rejected": f"By {word}, go away"}
-
-
-def write(*rows: object) -> None:
-    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+from tests.stages.preferring import folder as folder
 
 
 def made(**values: Any) -> Path:
