@@ -103,6 +103,20 @@ def test_of_two_rows_that_say_the_same_neither_or_both_are_held_out() -> None:
     assert not {row.spoken for row in train} & {row.spoken for row in held}
 
 
+def test_noise_changes_what_is_learned_and_nothing_else(folder: Path) -> None:
+    options: dict[str, Any] = {"base": "model", "rows": "chats.jsonl", "epochs": 1, "length": 100, "lora": {"r": 2}}
+    plain, noisy = (made("sft", **options, neftune_alpha=alpha) for alpha in (0.0, 5.0))
+    first = [json.loads((run / "metrics.jsonl").read_text().splitlines()[1])["loss"] for run in (plain, noisy)]
+    assert first[0] != first[1]
+    assert (plain / "adapter_config.json").read_bytes() == (noisy / "adapter_config.json").read_bytes()
+
+
+def test_a_template_that_never_stops_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "model" / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    made("sft", base="model", rows="chats.jsonl", epochs=1, length=100, lora={"r": 2})
+    assert "the chat template ends answers in '.', which ends no answer when the model" in capsys.readouterr().err
+
+
 def test_a_row_that_cannot_be_measured_is_set_aside(folder: Path) -> None:
     Path("rows").mkdir()
     write("rows/sft.valid.jsonl", {}, chat("river"), chat("meadow", times=50))

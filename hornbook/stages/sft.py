@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from hornbook.config import Count, Positive, Takes, options
+from hornbook.config import Count, NotNegative, Positive, Takes, options
 from hornbook.device import arithmetic, choose_device, choose_precision
 from hornbook.judge.metrics import answer_log_likelihood
 from hornbook.judge.score import log_likelihoods
+from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
 from hornbook.learn.chat import encode_conversation
 from hornbook.learn.examples import Example, Examples
-from hornbook.learn.loop import next_token
+from hornbook.learn.loop import Loss, next_token
+from hornbook.learn.neftune import NoisyEmbeddings
 from hornbook.learn.rows import read_conversations
 from hornbook.model.recompute import recompute_layers
 from hornbook.run import Run
@@ -53,12 +56,14 @@ class Sft(Training):
     """Rows computed at a time: less memory, same result up to rounding."""
     learning_rate: Positive | None = None
     """Peak rate of AdamW (default: 5e-4, for an adapter 2e-3)."""
+    neftune_alpha: NotNegative = 0.0
+    """Noise on the embeddings while training (NEFTune, arXiv 2310.05914); its authors take 5."""
     evaluation_rows: Count = 200
     """Held-out conversations that are measured while training, at most."""
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be learned from: end, or set it aside and count it."""
     seed: int = 0
-    """Chooses the order of the rows."""
+    """Chooses the order of the rows, and noise."""
 
 
 def sft(config: Sft, run: Run) -> None:
@@ -77,6 +82,11 @@ def sft(config: Sft, run: Run) -> None:
         rows=config.micro,
         seed=config.seed,
     )
+    learned: Callable[[int], Sequence[Batch]] = batches.step
+    loss: Loss = next_token
+    if config.neftune_alpha:
+        noisy = NoisyEmbeddings(batches.step, next_token, alpha=config.neftune_alpha, seed=config.seed)
+        learned, loss = noisy.batches, noisy.loss
     autocast = choose_precision(config.precision, device)
     held_out = [(example.tokens.tolist(), example.answer.tolist()) for example in valid[: config.evaluation_rows]]
 
@@ -90,8 +100,8 @@ def sft(config: Sft, run: Run) -> None:
         partial(make_optimizer, kind="adamw", learning_rate=config.learning_rate or (2e-3 if config.adapts else 5e-4)),
         label="sft",
         device=device,
-        batches=batches.step,
-        loss=next_token,
+        batches=learned,
+        loss=loss,
         steps=batches.steps(config.epochs),
         autocast=autocast,
         evaluate=evaluate,
@@ -115,4 +125,13 @@ def _examples(config: Sft, run: Run, opened: Opened) -> tuple[list[Example], lis
     ]
     rows.close(learned=encoded[0])
     rows.tell_cut("conversations", [example.cut for part in encoded for example in part])
+    _check_end(run, opened, encoded[0])
     return encoded[0], encoded[1]
+
+
+def _check_end(run: Run, opened: Opened, examples: Sequence[Example]) -> None:
+    """Say so, if the model would not learn to stop: its template ends answers with no token that ends one."""
+    whole = next((example for example in examples if not example.cut), None)
+    if whole is not None and (last := int(whole.tokens[whole.answer][-1])) not in opened.stop:
+        token = opened.tokenizer.decode([last], skip_special_tokens=False)
+        run.say(f"the chat template ends answers in {token!r}, which ends no answer when the model generates")
