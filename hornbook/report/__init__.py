@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from hornbook.report import charts, data, scores, wording
+from hornbook.report.adaptation import adaptation
 from hornbook.report.folder import Run, load
 from hornbook.report.ladder import ladder
 from hornbook.report.lineage import lineage
@@ -69,6 +70,7 @@ def render_recipe(name: str, runs: Mapping[str, Path]) -> str:
         corpora=[run for run in loaded if run.card],
         trained=[run for run in loaded if any("loss" in row for row in run.metrics)],
         judged=[run for run in loaded if "models" in run.results][-1:],
+        adapted=[figure for figure in [adaptation(loaded)] if figure is not None],
         facts=data.facts(loaded),
         **_shared(loaded),
     )

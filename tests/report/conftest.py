@@ -23,7 +23,7 @@ def make_run(
     stage: str,
     makes: str,
     *,
-    inputs: Sequence[str] = (),
+    inputs: Sequence[str] | Mapping[str, str] = (),
     table: str = "",
     seconds: float = 1.0,
     files: Mapping[str, Any] | None = None,
@@ -54,13 +54,17 @@ def make_run(
         makes=makes,
         identity=identity,
         contents=hashlib.sha256(identity.encode()).hexdigest(),
-        inputs={f"input{n}": {"name": name, "contents": "0" * 64} for n, name in enumerate(inputs)},
+        inputs={field: {"name": name, "contents": "0" * 64} for field, name in _named(inputs).items()},
         code="0123456789abcdef",
         versions={"hornbook": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
         files={"product.bin": {"size": int(2e6 + seconds * 1e5), "sha256": "1" * 64}},
         **more,
     ).write(folder)
     return folder
+
+
+def _named(inputs: Sequence[str] | Mapping[str, str]) -> Mapping[str, str]:
+    return inputs if isinstance(inputs, Mapping) else {f"input{n}": name for n, name in enumerate(inputs)}
 
 
 def training(
