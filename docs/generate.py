@@ -65,10 +65,10 @@ def families() -> str:
                     for name, family in FAMILIES.items()
                 ],
             ),
-            "Checked for each, in float32 to 1e-4, by `tests/model/test_families.py` and `adapters/test_lora.py`: a "
-            "model that transformers saved gives the same logits here; saved here, the same there, nothing missing "
-            "and nothing unexpected; decoding with kept keys and values equals the full pass, and greedy completions "
-            "equal those of `generate`; a PEFT adapter on the family's own names loads here, and ours there.",
+            "Checked for each, in float32 to 1e-4, by `tests/model/test_families.py` and `tests/model/adapters`: a "
+            "model that transformers saved gives the same logits here; saved here, the same there, with nothing "
+            "missing and nothing unexpected; decoding with kept keys and values equals the full pass, and greedy "
+            "completions equal those of `generate`; PEFT's adapters on the family load here, and ours there.",
             f"Rotary frequencies may be scaled by {_words(SCALINGS)}; any family may. Keys of `config.json` that "
             "would change the computation and are not understood are refused by name, and so are missing, extra, "
             "misshapen or non-finite tensors, paths that leave the folder, and weights in pickle files (`.bin`).",

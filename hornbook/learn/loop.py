@@ -26,6 +26,7 @@ from hornbook.learn.optim import Optimizer
 from hornbook.learn.parallel import local, processes
 from hornbook.learn.spikes import IN_A_ROW, Spikes, not_finite
 from hornbook.model.reward import RewardModel
+from hornbook.model.adapters.attached import place
 from hornbook.model.transformer import Transformer
 
 Loss = Callable[[Transformer, Batch], tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Mapping[str, Tensor]]]

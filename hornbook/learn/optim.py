@@ -16,14 +16,29 @@ from hornbook.model.adapters.attached import trainable
 
 
 def adamw(
-    model: nn.Module, *, learning_rate: float, decay: float = 0.1, betas: tuple[float, float] = (0.9, 0.95)
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    decay: float = 0.1,
+    betas: tuple[float, float] = (0.9, 0.95),
+    faster: Mapping[str, float] = {},
 ) -> Optimizer:
-    """AdamW (arXiv 1711.05101) over the trainable parameters; decay on matrices, not on norms, biases, embeddings."""
+    """AdamW (arXiv 1711.05101) over the trainable parameters; decay on matrices, not on norms, biases, embeddings.
+
+    faster: multiples of the rate, by name, of matrices that learn at another one.
+    """
     matrices, rest = _split(model)
+    multiples = sorted({faster.get(name, 1.0) for name, _ in matrices})
     groups = [
-        _group("matrices", matrices, rate=learning_rate, decay=decay),
-        _group("rest", rest, rate=learning_rate),
+        _group(
+            "matrices" if multiple == 1 else f"matrices x {multiple:g}",
+            [(name, p) for name, p in matrices if faster.get(name, 1.0) == multiple],
+            rate=learning_rate * multiple,
+            decay=decay,
+        )
+        for multiple in multiples
     ]
+    groups.append(_group("rest", rest, rate=learning_rate))
     return Optimizer([AdamW(groups, betas=betas)], matrices + rest)
 
 

@@ -23,16 +23,19 @@ def causal_mask(queries: Tensor, keys: Tensor, window: int | None) -> Tensor:
 
 
 def row_mask(
-    tokens: Tensor, documents: Tensor | None, window: int | None, prefixes: Tensor | None = None
+    x: Tensor, documents: Tensor | None, window: int | None, prefixes: Tensor | None = None
 ) -> Tensor | None:
-    """bool[B or 1, 1, T, T], or None where plain causal attention says the same. See `Transformer.hidden`."""
+    """bool[B or 1, 1, T, T] for x [B, T, ...], or None where plain causal attention says the same.
+
+    See `Transformer.hidden`.
+    """
     if documents is not None and prefixes is not None:
         return _branched_mask(documents, window, prefixes)
-    length = tokens.shape[1]
+    length = x.shape[1]
     one_document = documents is None or bool((documents == documents[:, :1]).all())
     if one_document and (window is None or length <= window):
         return None
-    positions = torch.arange(length, device=tokens.device)
+    positions = torch.arange(length, device=x.device)
     mask = causal_mask(positions, positions, window)[None]
     if documents is not None and not one_document:
         mask = mask & (documents[:, :, None] == documents[:, None, :])

@@ -42,8 +42,22 @@ class Cache:
         self.capacity = capacity
         self.lengths = torch.zeros(rows, dtype=torch.int64, device=device)
         self.longest = 0
+        self.begun = 0
+        """Positions that every row began with (`begin`), and keeps."""
         self.even = True
         self.layers = [LayerCache(self) for _ in range(layers)]
+
+    def begin(self, beginning: Tensor) -> None:
+        """Let every row begin with these keys and values, [L, 2, K, P, C] (`beginning.py`)."""
+        rows, self.begun = len(self.lengths), beginning.shape[3]
+        for layer, (keys, values) in zip(self.layers, beginning, strict=True):
+            layer.extend(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
+        self.advance(self.begun)
+
+    def beginning(self) -> Tensor:
+        """What rows hold that are equally long, for others to `begin` with: [L, 2, K, P, C] of the first."""
+        held = [(layer.keys, layer.values) for layer in self.layers]
+        return torch.stack([torch.stack((k[0], v[0])) for k, v in held if k is not None and v is not None])
 
     def positions(self, length: int) -> Tensor:
         """int64[T] where all rows are equally long, else int64[B, T]: positions of the next `length` tokens."""
@@ -77,8 +91,8 @@ class Cache:
         self.longest += length
 
     def resize(self, lengths: Tensor) -> None:
-        """Set what each row holds, int64[B]: what comes after it (padding, a rejected draft) is forgotten."""
-        self.lengths = lengths.clone()
+        """Set what each row holds after its beginning, int64[B]: what comes later is forgotten, padding or a draft."""
+        self.lengths = lengths + self.begun
         self._measure()
 
     def select(self, rows: Tensor) -> None:

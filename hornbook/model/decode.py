@@ -92,7 +92,7 @@ class PlainDecoder:
         lengths = torch.tensor([len(prompt) for prompt in places], device=device)
         width = int(lengths.max())
         tokens = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in places], device=device)
-        cache = Cache(layers=len(model.model.layers), rows=len(places), capacity=capacity, device=device)
+        cache = model.new_cache(rows=len(places), capacity=capacity)
         hidden = model.hidden(tokens, cache=cache)
         cache.resize(lengths)
         last = model.head(hidden[torch.arange(len(places), device=device), lengths - 1])

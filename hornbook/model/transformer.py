@@ -28,6 +28,7 @@ from hornbook.model.attention import (
     row_places,
     soft_cap,
 )
+from hornbook.model.beginning import Begun, BegunLayer
 from hornbook.model.cache import Cache, LayerCache
 from hornbook.model.norms import make_norm
 from hornbook.model.rope import rotate, rotation
@@ -37,6 +38,11 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": partial(F.gelu, approximate="tanh"),
 }
+
+
+Past = Cache | Begun
+LayerPast = LayerCache | BegunLayer
+"""What a pass, and a layer in it, goes on from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +77,7 @@ class Attention(nn.Module):
         self.q_norm = make_norm(a, queries if self.across_heads else a.head_dim) if a.qk_norm else nn.Identity()
         self.k_norm = make_norm(a, keys if self.across_heads else a.head_dim) if a.qk_norm else nn.Identity()
 
-    def forward(self, x: Tensor, context: Context, cache: LayerCache | None) -> Tensor:
+    def forward(self, x: Tensor, context: Context, cache: LayerPast | None) -> Tensor:
         rows, length, _ = x.shape
         query, key, value = self._project(x)
         query, key = self._normed(query, self.q_norm), self._normed(key, self.k_norm)
@@ -145,7 +151,7 @@ class Layer(nn.Module):
         self.self_attn_output_norm = make_norm(a, a.hidden_size) if a.post_norm else nn.Identity()
         self.mlp_output_norm = make_norm(a, a.hidden_size) if a.post_norm else nn.Identity()
 
-    def forward(self, x: Tensor, context: Context, cache: LayerCache | None) -> Tensor:
+    def forward(self, x: Tensor, context: Context, cache: LayerPast | None) -> Tensor:
         after: Tensor = x + self.self_attn_output_norm(self.self_attn(self.input_layernorm(x), context, cache))
         seen = x if self.parallel else after
         out: Tensor = after + self.mlp_output_norm(self.mlp(self.post_attention_layernorm(seen)))
@@ -179,6 +185,8 @@ class Transformer(nn.Module):
         self.model = Decoder(architecture)
         tied = architecture.tie_word_embeddings
         self.lm_head = None if tied else nn.Linear(architecture.hidden_size, architecture.vocab_size, bias=False)
+        self.start: nn.Module | None = None
+        """Computes from the model what all documents begin with (`beginning.py`), or None."""
 
     def initialize(self, seed: int) -> Transformer:
         """Matrices from N(0, 0.02), those that write into the residual stream scaled by 1/sqrt(2 layers) (GPT-2).
@@ -206,53 +214,72 @@ class Transformer(nn.Module):
         """
         if cache is not None and documents is not None:
             raise ValueError("a cached row holds one document")
-        x = self.embed(tokens, self._positions(tokens, documents, prefixes, cache))
-        contexts = {
-            kind: self._context(kind, x, tokens, documents, prefixes, cache) for kind in dict.fromkeys(self.kinds)
-        }
+        beginning = self.beginning() if cache is None else None
+        past = cache if beginning is None else Begun(beginning, tokens, documents, prefixes)
+        x = self.embed(tokens, self._positions(tokens, documents, prefixes, past))
+        return self.through(x, documents=documents, prefixes=prefixes, past=past)
+
+    def through(
+        self, x: Tensor, *, documents: Tensor | None = None, prefixes: Tensor | None = None, past: Past | None = None
+    ) -> Tensor:
+        """[B, T, D], as embedded -> [B, T, D], after the last norm."""
+        contexts = {kind: self._context(kind, x, documents, prefixes, past) for kind in dict.fromkeys(self.kinds)}
         for index, layer in enumerate(self.model.layers):
-            x = layer(x, contexts[self.kinds[index]], None if cache is None else cache.layers[index])
-        if cache is not None:
-            cache.advance(tokens.shape[1])
+            x = layer(x, contexts[self.kinds[index]], None if past is None else past.layers[index])
+        if past is not None:
+            past.advance(x.shape[1])
         out: Tensor = self.model.norm(x)
         return out
 
+    def beginning(self) -> Tensor | None:
+        """[L, 2, K, P, C]: keys and values that every document begins with."""
+        return None if self.start is None else self.start(self)
+
+    def new_cache(self, *, rows: int, capacity: int) -> Cache:
+        """Room for `capacity` tokens in each of the rows, after what every document begins with."""
+        beginning = self.beginning()
+        begun = 0 if beginning is None else beginning.shape[3]
+        device = self.head_weight.device
+        cache = Cache(layers=len(self.model.layers), rows=rows, capacity=capacity + begun, device=device)
+        if beginning is not None:
+            cache.begin(beginning)
+        return cache
+
     def _positions(
-        self, tokens: Tensor, documents: Tensor | None, prefixes: Tensor | None, cache: Cache | None
+        self, tokens: Tensor, documents: Tensor | None, prefixes: Tensor | None, past: Past | None
     ) -> Tensor | None:
         """int64[T] or [B, T], where they are embedded."""
         if not self.architecture.learned_positions:
             return None
-        return document_positions(tokens, documents, prefixes) if cache is None else cache.positions(tokens.shape[1])
+        return document_positions(tokens, documents, prefixes) if past is None else past.positions(tokens.shape[1])
 
     def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
         """int64[...] -> [..., D]: what the first layer reads; positions count where they are learned."""
-        x: Tensor = self.model.embed_tokens(tokens)
+        return self.placed(self.scaled(self.model.embed_tokens(tokens)), positions)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Embeddings as large as the first layer wants them."""
         if self.architecture.scale_embeddings:
             # Rounded to the type of the weights, as Gemma was trained.
             x = x * torch.tensor(self.architecture.hidden_size**0.5, dtype=x.dtype, device=x.device)
-        if self.architecture.learned_positions:
-            x = x + self.model.embed_positions(positions)
         return x
 
+    def placed(self, x: Tensor, positions: Tensor | None) -> Tensor:
+        """With the positions, where they are learned."""
+        return x + self.model.embed_positions(positions) if self.architecture.learned_positions else x
+
     def _context(
-        self,
-        kind: LayerKind,
-        x: Tensor,
-        tokens: Tensor,
-        documents: Tensor | None,
-        prefixes: Tensor | None,
-        cache: Cache | None,
+        self, kind: LayerKind, x: Tensor, documents: Tensor | None, prefixes: Tensor | None, past: Past | None
     ) -> Context:
-        length, window = tokens.shape[1], self.architecture.window(kind)
-        if cache is None:
-            positions, keys, longest = torch.arange(length, device=tokens.device), length, length
+        length, window = x.shape[1], self.architecture.window(kind)
+        if past is None:
+            positions, keys, longest = torch.arange(length, device=x.device), length, length
             if documents is not None and prefixes is not None:
                 positions = row_places(documents, prefixes)
-            mask = row_mask(tokens, documents, window, prefixes)
+            mask = row_mask(x, documents, window, prefixes)
         else:
-            positions, keys, longest = cache.positions(length), cache.longest + length, cache.capacity
-            mask = cache.mask(positions, window)
+            positions, keys, longest = past.positions(length), past.longest + length, past.capacity
+            mask = past.mask(positions, window)
         capped = self.architecture.attn_logit_softcapping is not None
         planned, by_matmul = plan_attention(mask, queries=length, keys=keys, like=x, capped=capped)
         rope = self.architecture.rope(kind)

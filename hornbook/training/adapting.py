@@ -4,19 +4,69 @@ from __future__ import annotations
 
 from typing import Literal
 
+from tokenizers import Tokenizer
+
 from hornbook.errors import UsageError
 from hornbook.learn.hyperparameters import rates
 from hornbook.learn.optim import Optimizer, adamw, muon
-from hornbook.model.adapters import lora
+from hornbook.manifest import Input
+from hornbook.model.adapters import ia3, lora
 from hornbook.model.adapters.attached import adapters
+from hornbook.model.adapters.folder import CONFIG, kind_merges
+from hornbook.model.adapters.lora import faster
+from hornbook.model.adapters.soft import attach_prefix, attach_prompt
 from hornbook.model.transformer import Transformer
+from hornbook.training.opening import base_of
 from hornbook.training.options import Training
 
 
-def prepare(model: Transformer, options: Training, *, seed: int) -> None:
-    """Make the model ready to learn: whole, or only a new adapter."""
-    if (low_rank := options.lora) is not None:
-        lora.attach(model, r=low_rank.r, alpha=low_rank.alpha, targets=low_rank.targets, seed=seed)
+def prepare(model: Transformer, options: Training, *, tokenizer: Tokenizer, seed: int) -> None:
+    """Make the model ready to learn: whole, or only a new adapter.
+
+    Raises:
+        UsageError: it carries an adapter already, which could not be merged.
+    """
+    if adapters(model):
+        raise UsageError("the base is a soft prompt on a model, and nothing else is trained through it")
+    if (given := options.lora) is not None:
+        lora.attach(
+            model,
+            r=given.r,
+            alpha=given.alpha,
+            targets=given.targets,
+            seed=seed,
+            init=given.init,
+            rank_pattern=given.rank_pattern,
+            alpha_pattern=given.alpha_pattern,
+            rslora=given.rslora,
+            dora=given.dora,
+            dropout=given.dropout,
+            loraplus=given.loraplus,
+        )
+    elif (soft := options.prefix) is not None:
+        text = tokenizer.encode(soft.text, add_special_tokens=False).ids
+        attach_prefix(model, tokens=soft.tokens, text=text, hidden=soft.hidden, seed=seed)
+    elif (prompt := options.prompt) is not None:
+        text = tokenizer.encode(prompt.text, add_special_tokens=False).ids
+        attach_prompt(model, tokens=prompt.tokens, text=text, seed=seed)
+    elif options.ia3 is not None:
+        ia3.attach(model, targets=options.ia3.targets)
+
+
+def check_base(base: Input, options: Training) -> None:
+    """That what is to be trained can be saved beside its base.
+
+    Raises:
+        UsageError: the base is an adapter, and what is to be trained, or the base itself, cannot be merged.
+    """
+    if not (base.path / CONFIG).is_file():
+        return
+    if not kind_merges(base.path):
+        hint = f"train from its base: {base_of(base).path}"
+        raise UsageError(f"{base.path} is a soft prompt on a model, and nothing is trained through one", hint=hint)
+    if options.begun:
+        hint = "merge it into a model first: hornbook merge"
+        raise UsageError(f"{base.path} is an adapter, and a soft prompt needs a whole model below it", hint=hint)
 
 
 OptimizerName = Literal["muon", "adamw"]
@@ -29,7 +79,7 @@ def make_optimizer(model: Transformer, kind: OptimizerName, *, learning_rate: fl
         UsageError: Muon for an adapter, whose factors it would orthogonalize one by one.
     """
     if kind == "adamw":
-        return adamw(model, learning_rate=learning_rate, decay=decay)
+        return adamw(model, learning_rate=learning_rate, decay=decay, faster=faster(model))
     if adapters(model):
-        raise UsageError("Muon does not suit low-rank adapters", hint='optimizer = "adamw"')
+        raise UsageError("Muon does not suit adapters", hint='optimizer = "adamw"')
     return muon(model, rates=rates(learning_rate), decay=decay)

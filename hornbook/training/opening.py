@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from hornbook.errors import InputError, UsageError
 from hornbook.learn.chat import SPECIAL, TEMPLATE
 from hornbook.manifest import Input
-from hornbook.model.adapters import lora
 from hornbook.model.adapters.folder import CONFIG, load_adapter
+from hornbook.model.adapters.merging import merge
 from hornbook.model.folder import read_json
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import generation_ends, load_model
@@ -71,7 +71,7 @@ def open_model(source: Input, *, device: torch.device) -> Opened:
     if (folder / CONFIG).is_file():
         model = open_model(base_of(source), device=device).model
         load_adapter(model, folder)
-        lora.merge(model)
+        merge(model)
     else:
         model = load_model(folder).to(device)
     return opened_with(model.to(device), folder)

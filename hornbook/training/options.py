@@ -3,12 +3,17 @@
 Annotations here are types, not strings: a class that inherits them lives where their names mean nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
-from hornbook.config import Count, Positive, Unhashed
+from hornbook.config import Bounds, Count, Positive, Unhashed
 from hornbook.device import Device, Precision
+from hornbook.errors import UsageError
+from hornbook.model.adapters.initial import Init
 from hornbook.trackers import TrackerName
+
+ADAPTERS = ("lora", "prefix", "prompt", "ia3")
+"""Options of which one at most is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,50 @@ class Lora:
     """Scale, divided by the rank."""
     targets: tuple[str, ...] = ("all-linear",)
     """Projections to adapt: names such as `q_proj`, `attention` for those of attention, `all-linear` for all."""
+    rank_pattern: dict[str, Count] = field(default_factory=dict)
+    """Other ranks, by projection: `q_proj`, or a regular expression for the end of its path."""
+    alpha_pattern: dict[str, Positive] = field(default_factory=dict)
+    """Other scales, by projection."""
+    init: Init = "kaiming"
+    """Where A begins (B is 0): kaiming, gaussian; pissa begins with the principal part of W0 (arXiv 2404.02948)."""
+    dropout: Annotated[float, Bounds(least=0, below=1)] = 0.0
+    """Fraction of what an adapter reads that is left out while training."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(r): for high ranks (arXiv 2312.03732)."""
+    dora: bool = False
+    """Learn the length of each row of W beside its direction (arXiv 2402.09353)."""
+    loraplus: Positive = 1.0
+    """Learning rate of B in multiples of A's (LoRA+, arXiv 2402.12354, which takes 16)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """Learn keys and values that every document begins with, in every layer (arXiv 2101.00190)."""
+
+    tokens: Count = 16
+    """Positions of the prefix."""
+    text: str = ""
+    """Begin as what the model makes of this text (default: of tokens drawn from the vocabulary)."""
+    hidden: Count | None = None
+    """Learn the prefix through an MLP with so many units, which is not needed afterwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """Learn embeddings that every document begins with (arXiv 2104.08691)."""
+
+    tokens: Count = 16
+    """Embeddings of the prompt."""
+    text: str = ""
+    """Begin as the embeddings of this text (default: of tokens drawn from the vocabulary)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ia3:
+    """Learn factors for keys, values and what is inside the MLP (arXiv 2205.05638)."""
+
+    targets: tuple[str, ...] = ("keys-values-mlp",)
+    """Projections to scale; `keys-values-mlp` are those of the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +78,12 @@ class Training:
 
     lora: Lora | None = None
     """Train only a low-rank adapter."""
+    prefix: Prefix | None = None
+    """Train only a prefix: keys and values before every document."""
+    prompt: Prompt | None = None
+    """Train only a prompt: embeddings before every document."""
+    ia3: Ia3 | None = None
+    """Train only factors for keys, values and the MLP."""
     device: Device = "auto"
     """Where to compute."""
     precision: Precision = "auto"
@@ -40,7 +95,18 @@ class Training:
     track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
     """Trackers to tell of it, besides TensorBoard."""
 
+    def __post_init__(self) -> None:
+        given = [name for name in ADAPTERS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} are adapters, and a model learns one", hint="give one of them")
+
     @property
     def adapts(self) -> bool:
         """Whether the model itself is frozen, and only what is put on it learns."""
-        return self.lora is not None
+        return any(getattr(self, name) is not None for name in ADAPTERS)
+
+    @property
+    def begun(self) -> int:
+        """Positions that are put before every document."""
+        soft = self.prefix or self.prompt
+        return 0 if soft is None else soft.tokens

@@ -7,8 +7,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from hornbook.model.adapters import folder as adapter_folder
-from hornbook.model.adapters import lora
 from hornbook.model.adapters.attached import adapters
+from hornbook.model.adapters.merging import merge
 from hornbook.model.folder import copy_files
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import TOKENIZER_FILES, generation_ends, save_model
@@ -31,7 +31,7 @@ def save(
     """
     if base is not None and (run.input(base).path / adapter_folder.CONFIG).is_file() and adapters(model):
         run.say("the base is an adapter itself, and peft puts none on another: both are merged into a whole model")
-        lora.merge(model)
+        merge(model)
     if base is not None and adapters(model):
         adapter_folder.save_adapter(model, run.out, base_name=run.input(base).name)
         copy_files(folder, run.out, TOKENIZER_FILES)

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hornbook.errors import InputError
-from hornbook.model.adapters.attached import adapter_off, adapters, trainable
+from hornbook.model.adapters.attached import adapter_off, adapters, trainable, updates
 from hornbook.model.adapters.folder import load_adapter, save_adapter
-from hornbook.model.adapters.lora import attach, merge, updates
+from hornbook.model.adapters.lora import attach
+from hornbook.model.adapters.merging import merge
 from hornbook.model.adapters.projections import match
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import load_model, save_model
@@ -45,10 +46,10 @@ def test_attach_changes_nothing_and_trains_only_the_adapter(targets: Any) -> Non
     after = model(rows)
     assert torch.equal(before, after)
     after.log_softmax(-1)[..., 3].sum().backward()
-    assert all(".lora." in name for name in trainable(model))
+    assert all(".adapters." in name for name in trainable(model))
     assert len(trainable(model)) == 2 * len(match(model, targets, method="lora")) > 0
     assert {name for name, p in model.named_parameters() if p.grad is not None} == set(trainable(model))
-    assert [name for name in model.state_dict() if ".lora." not in name] == names
+    assert [name for name in model.state_dict() if ".adapters." not in name] == names
 
 
 def test_the_equation() -> None:
@@ -87,7 +88,7 @@ def test_start_depends_on_seed_and_name_only() -> None:
     one, other = tiny.model(), tiny.model()
     attach(one, r=4, alpha=8, targets="all-linear", seed=5)
     attach(other, r=4, alpha=8, targets=["v_proj"], seed=5)
-    name = "model.layers.1.self_attn.v_proj.lora.default.A"
+    name = "model.layers.1.self_attn.v_proj.adapters.default.A"
     start = one.state_dict()[name]
     assert torch.equal(start, other.state_dict()[name])
     assert start.abs().max() <= 32**-0.5
@@ -213,8 +214,11 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     (edit_tensors(lambda t: t.update({A: torch.ones(3, 32)})), r"has shape \[3, 32\]"),
     (edit_tensors(lambda t: t[A].fill_(torch.inf)), "not finite"),
     (edit_config(target_modules=["q_proj", "W_pack"]), "target 'W_pack' matches no projection"),
-    (edit_config(peft_type="IA3"), "peft_type = 'IA3' is not supported"),
-    (edit_config(use_dora=True), "use_dora = True is not supported"),
+    (edit_config(peft_type="VERA"), "peft_type = 'VERA' is not supported"),
+    (edit_config(peft_type="IA3"), "q_proj.ia3_l' is missing"),
+    (edit_config(use_dora=True), "q_proj.lora_magnitude_vector' is missing"),
+    (edit_config(init_lora_weights="olora"), "init_lora_weights = 'olora' has changed the base"),
+    (edit_config(modules_to_save=["lm_head"]), r"modules_to_save = \['lm_head'\] is not supported"),
     (edit_config(rank_pattern={"q_proj": 3}), r"has shape \[4, 32\], the configuration says \[3, 32\]"),
     (edit_config(rank_pattern={"p_proj": 3}), "rank_pattern: 'p_proj' matches no adapted projection"),
     (edit_config(alpha_pattern={"(": 3}), "'\\(' is not a regular expression"),
