@@ -59,9 +59,9 @@ def write(name: str, *rows: object) -> None:
     Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def made(stage: str, **values: Any) -> Path:
+def made(stage: str, *, runs: str = "runs", **values: Any) -> Path:
     loaded = load(stage)
-    return execute(loaded, build(loaded.config, values, where=stage), runs=Path("runs"))
+    return execute(loaded, build(loaded.config, values, where=stage), runs=Path(runs))
 
 
 @pytest.mark.parametrize(

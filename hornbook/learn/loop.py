@@ -25,8 +25,8 @@ from hornbook.learn.losses import cross_entropy, sequence_log_probability
 from hornbook.learn.optim import Optimizer
 from hornbook.learn.parallel import local, processes
 from hornbook.learn.spikes import IN_A_ROW, Spikes, not_finite
-from hornbook.model.reward import RewardModel
 from hornbook.model.adapters.attached import place
+from hornbook.model.reward import RewardModel
 from hornbook.model.transformer import Transformer
 
 Loss = Callable[[Transformer, Batch], tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Mapping[str, Tensor]]]
@@ -84,7 +84,7 @@ def train(
         started = time.perf_counter()
         model.train()
         micro = batches(step)
-        found = _gradient(model, micro, loss=loss, optimizer=optimizer, autocast=autocast, scale=carry.scale)
+        found = _gradient(model, micro, step, loss=loss, optimizer=optimizer, autocast=autocast, scale=carry.scale)
         if found.count <= 0:
             raise EmptyInput(f"step {step + 1} has nothing to learn from: {_named(_documents(micro))}")
         try:
@@ -170,6 +170,7 @@ class _Gradient:
 def _gradient(
     model: Transformer,
     micro: Sequence[Batch],
+    step: int,
     *,
     loss: Loss,
     optimizer: Optimizer,
@@ -180,7 +181,7 @@ def _gradient(
     while True:
         multiplier = 1.0 if scale is None else scale.value
         total, count, measured = _accumulate(
-            model, micro, loss=loss, optimizer=optimizer, autocast=autocast, scale=multiplier
+            model, micro, step, loss=loss, optimizer=optimizer, autocast=autocast, scale=multiplier
         )
         if count <= 0 or not math.isfinite(total):
             return _Gradient(total, count, math.nan, {}, math.nan, {})
@@ -197,6 +198,7 @@ def _gradient(
 def _accumulate(
     model: Transformer,
     micro: Sequence[Batch],
+    step: int,
     *,
     loss: Loss,
     optimizer: Optimizer,
@@ -210,14 +212,16 @@ def _accumulate(
     device = next(model.parameters()).device
     optimizer.zero_grad()
     sums: dict[str, float] = {}
-    for batch, counts in processes().share(micro):
+    us = processes()
+    for turn, (batch, counts) in enumerate(us.share(micro)):
+        place(model, step=step, micro=turn * us.size + us.rank)
         with precision(device, autocast):
             part, number, *more = loss(model, batch.to(device))
         # Finite or not, the backward pass is taken: other processes gather parameters in it, and wait.
         (part * (scale * counts)).backward()  # type: ignore[no-untyped-call]
         for name, value in {"": part.detach(), "count": number, **(more[0] if more else {})}.items():
             sums[name] = sums.get(name, 0.0) + counts * float(value)
-    total, count, *measured = processes().sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
+    total, count, *measured = us.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
     return total, count, dict(zip(list(sums)[2:], measured, strict=True))
 
 

@@ -21,7 +21,7 @@ from hornbook.learn.mismatch import Drift, mismatched
 from hornbook.learn.preferences import REFERENCE_FREE, choose
 from hornbook.model.recompute import recompute_layers
 from hornbook.run import Run
-from hornbook.training.adapting import make_optimizer, prepare
+from hornbook.training.adapting import check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import Opened, check_length, open_model
 from hornbook.training.options import Training
@@ -90,11 +90,12 @@ def align(config: Align, run: Run) -> None:
     run.track(config.track)
     device = choose_device(config.device, deterministic=config.deterministic)
     autocast = choose_precision(config.precision, device)
+    check_base(run.input("base"), config)
     opened = open_model(run.input("base"), device=device)
-    check_length(opened.model, config.length)
+    check_length(opened.model, config.length, before=config.begun)
     learn = _on_judged if config.loss == "kto" else _on_pairs
     examples, steps, loss, evaluate = learn(config, run, opened, function, values["beta"], autocast)
-    prepare(opened.model, config, seed=config.seed)
+    prepare(opened.model, config, seed=config.seed, tokenizer=opened.tokenizer)
     if config.recompute:
         recompute_layers(opened.model)
     run.result(loss={"name": config.loss, **values})

@@ -33,7 +33,7 @@ from hornbook.model.vocabulary import extend
 from hornbook.run import Run
 from hornbook.text import bpe
 from hornbook.text.extension import new_pieces, respelt
-from hornbook.training.adapting import OptimizerName, make_optimizer, prepare
+from hornbook.training.adapting import OptimizerName, check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import check_length, open_model
 from hornbook.training.options import Training
@@ -51,7 +51,7 @@ class Pretrain(Training):
     """Train a language model on tokens: from scratch, or on from a base, whole or by LoRA.
 
     Teacher forcing on windows of the corpus, cross-entropy, no token sees another document. One dial, `depth`, sets
-    the shape of a new model. With `base` this is continued pretraining: whole, or of an adapter only (`lora`).
+    the shape of a new model. With `base` this is continued pretraining: whole, or of an adapter only (`lora`, ...).
     """
 
     tokens: Annotated[Path, Takes("tokens")]
@@ -105,6 +105,7 @@ class Pretrain(Training):
     """Compile the layers with torch.compile: never, always, or where the run is long enough to pay for its start-up."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.phases and (self.sources or self.late):
             raise UsageError("phases say what `sources` and `late` say too", hint="give one of them")
         if self.late and (self.epochs or self.caps):
@@ -126,7 +127,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
     chosen = mixing.held_out(tokens, replay, most=config.evaluation_tokens)
     few = chosen if config.base else mixing.held_out(tokens, replay, most=min(FEW, config.evaluation_tokens))
     model = _model(config, run, tokenizer, chosen, autocast)
-    prepare(model, config, seed=config.seed)
+    prepare(model, config, seed=config.seed, tokenizer=tokenizer)
     wanted = config.train_tokens or training_tokens(parameters(model.architecture))
     sequences = config.batch or step_sequences(wanted, length=config.length)
     steps = max(1, round(wanted / (sequences * config.length)))
@@ -193,8 +194,9 @@ def _model(
         return Transformer(shape(config.depth, vocabulary=tokenizer.get_vocab_size(), length=config.length)).initialize(
             config.seed
         )
+    check_base(run.input("base"), config)
     opened = open_model(run.input("base"), device=torch.device("cpu"))
-    check_length(opened.model, config.length)
+    check_length(opened.model, config.length, before=config.begun)
     pieces = {} if opened.tokenizer.to_str() == tokenizer.to_str() else new_pieces(opened.tokenizer, tokenizer)
     if pieces is None:
         raise InputError(
@@ -206,7 +208,7 @@ def _model(
     if config.adapts:
         raise InputError(
             f"{config.tokens} has {len(pieces)} new pieces, and an adapter, which leaves embeddings alone, learns none",
-            hint="train the whole model, without `lora`",
+            hint="train the whole model, without an adapter",
         )
     own = {name: respelt(documents, tokenizer, opened.tokenizer) for name, documents in chosen.items()}
     run.result(base=_measured(config, opened.model, own, opened.separator, autocast))

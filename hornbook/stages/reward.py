@@ -13,20 +13,21 @@ from torch import Tensor
 
 from hornbook.config import Count, Positive, Takes, options
 from hornbook.device import arithmetic, choose_device, choose_precision
+from hornbook.errors import UsageError
 from hornbook.judge.rewards import conversation_rewards, win_rate
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
 from hornbook.learn.examples import Examples, judged
 from hornbook.learn.loop import rewards
 from hornbook.learn.preferences import bradley_terry
-from hornbook.model.adapters import lora
 from hornbook.model.adapters.attached import adapters
+from hornbook.model.adapters.merging import merge
 from hornbook.model.recompute import recompute_layers
 from hornbook.model.reward import RewardModel, reward_model, save_reward_model
 from hornbook.model.transformer import Transformer
 from hornbook.run import Run
 from hornbook.text import bpe
-from hornbook.training.adapting import make_optimizer, prepare
+from hornbook.training.adapting import check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import check_length, open_model
 from hornbook.training.options import Training
@@ -71,12 +72,15 @@ class Reward(Training):
 def reward(config: Reward, run: Run) -> None:
     run.track(config.track)
     device = choose_device(config.device, deterministic=config.deterministic)
+    if config.begun:
+        raise UsageError("a reward model is saved whole, and a soft prompt cannot be merged", hint="--lora.r 8")
+    check_base(run.input("base"), config)
     opened = open_model(run.input("base"), device=device)
-    check_length(opened.model, config.length)
+    check_length(opened.model, config.length, before=config.begun)
     # The last token takes a position too: the score is read there.
     train, valid = read_pairs(run, opened, length=config.length - 1, bad_rows=config.bad_rows)
     model = reward_model(opened.model, seed=config.seed)
-    prepare(model, config, seed=config.seed)
+    prepare(model, config, seed=config.seed, tokenizer=opened.tokenizer)
     model.score.requires_grad_(True)
     if config.recompute:
         recompute_layers(model)
@@ -102,7 +106,7 @@ def reward(config: Reward, run: Run) -> None:
         carry=partial(carried, autocast=autocast),
     )
     if adapters(model):
-        lora.merge(model)
+        merge(model)
     save_reward_model(run.out, model, tokenizer=opened.folder, pad=opened.tokenizer.token_to_id(bpe.PAD))
     (run.out / "chat_template.jinja").write_text(opened.template)
 

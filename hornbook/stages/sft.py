@@ -21,7 +21,7 @@ from hornbook.learn.neftune import NoisyEmbeddings
 from hornbook.learn.rows import read_conversations
 from hornbook.model.recompute import recompute_layers
 from hornbook.run import Run
-from hornbook.training.adapting import make_optimizer, prepare
+from hornbook.training.adapting import check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import Opened, check_length, open_model
 from hornbook.training.options import Training
@@ -69,10 +69,11 @@ class Sft(Training):
 def sft(config: Sft, run: Run) -> None:
     run.track(config.track)
     device = choose_device(config.device, deterministic=config.deterministic)
+    check_base(run.input("base"), config)
     opened = open_model(run.input("base"), device=device)
-    check_length(opened.model, config.length)
+    check_length(opened.model, config.length, before=config.begun)
     train, valid = _examples(config, run, opened)
-    prepare(opened.model, config, seed=config.seed)
+    prepare(opened.model, config, seed=config.seed, tokenizer=opened.tokenizer)
     if config.recompute:
         recompute_layers(opened.model)
     batches = Examples(

@@ -16,18 +16,16 @@ from hornbook.model.adapters.folder import CONFIG, kind_merges
 from hornbook.model.adapters.lora import faster
 from hornbook.model.adapters.soft import attach_prefix, attach_prompt
 from hornbook.model.transformer import Transformer
+from hornbook.text.bpe import encode_texts
 from hornbook.training.opening import base_of
 from hornbook.training.options import Training
 
 
-def prepare(model: Transformer, options: Training, *, tokenizer: Tokenizer, seed: int) -> None:
+def prepare(model: Transformer, options: Training, *, seed: int, tokenizer: Tokenizer | None = None) -> None:
     """Make the model ready to learn: whole, or only a new adapter.
 
-    Raises:
-        UsageError: it carries an adapter already, which could not be merged.
+    tokenizer: of the text that a soft prompt begins as.
     """
-    if adapters(model):
-        raise UsageError("the base is a soft prompt on a model, and nothing else is trained through it")
     if (given := options.lora) is not None:
         lora.attach(
             model,
@@ -44,13 +42,16 @@ def prepare(model: Transformer, options: Training, *, tokenizer: Tokenizer, seed
             loraplus=given.loraplus,
         )
     elif (soft := options.prefix) is not None:
-        text = tokenizer.encode(soft.text, add_special_tokens=False).ids
-        attach_prefix(model, tokens=soft.tokens, text=text, hidden=soft.hidden, seed=seed)
+        ids = _ids(soft.text, tokenizer)
+        attach_prefix(model, tokens=soft.tokens, text=ids, hidden=soft.hidden, seed=seed)
     elif (prompt := options.prompt) is not None:
-        text = tokenizer.encode(prompt.text, add_special_tokens=False).ids
-        attach_prompt(model, tokens=prompt.tokens, text=text, seed=seed)
+        attach_prompt(model, tokens=prompt.tokens, text=_ids(prompt.text, tokenizer), seed=seed)
     elif options.ia3 is not None:
         ia3.attach(model, targets=options.ia3.targets)
+
+
+def _ids(text: str, tokenizer: Tokenizer | None) -> list[int]:
+    return encode_texts(tokenizer, [text])[0] if text and tokenizer is not None else []
 
 
 def check_base(base: Input, options: Training) -> None:

@@ -13,7 +13,8 @@ from hornbook.errors import InputError, UsageError
 from hornbook.learn.chat import SPECIAL, TEMPLATE
 from hornbook.manifest import Input
 from hornbook.model.adapters.folder import CONFIG, load_adapter
-from hornbook.model.adapters.merging import merge
+from hornbook.model.adapters.merging import merge, mergeable
+from hornbook.model.adapters.soft import begun
 from hornbook.model.folder import read_json
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import generation_ends, load_model
@@ -66,12 +67,13 @@ class Opened:
 
 
 def open_model(source: Input, *, device: torch.device) -> Opened:
-    """The model of a run or of a Hugging Face folder; an adapter is put on its base and merged into it."""
+    """The model of a run or of a Hugging Face folder; an adapter is put on its base, and merged if it can be."""
     folder = source.folder()
     if (folder / CONFIG).is_file():
         model = open_model(base_of(source), device=device).model
         load_adapter(model, folder)
-        merge(model)
+        if mergeable(model):
+            merge(model)
     else:
         model = load_model(folder).to(device)
     return opened_with(model.to(device), folder)
@@ -117,12 +119,14 @@ def base_of(source: Input) -> Input:
     return base
 
 
-def check_length(model: Transformer, length: int, *, option: str = "length") -> None:
-    """That rows of `length` tokens have a place in the model.
+def check_length(model: Transformer, length: int, *, option: str = "length", before: int = 0) -> None:
+    """That rows of `length` tokens have a place in the model, with what `before` them a soft prompt takes.
 
     Raises:
         UsageError: they have not.
     """
-    most = model.architecture.max_position_embeddings
-    if length > most:
-        raise UsageError(f"{option} = {length} is more than the model's {most} positions", hint=f"{option} = {most}")
+    most, before = model.architecture.max_position_embeddings, before + begun(model)
+    if length + before > most:
+        taken = f" and the {before} of the soft prompt are" if before else " is"
+        hint = f"{option} = {most - before}"
+        raise UsageError(f"{option} = {length}{taken} more than the model's {most} positions", hint=hint)

@@ -51,41 +51,14 @@ def attach(model: Transformer, *, targets: Sequence[str] = (PRESET,)) -> None:
         InputError: a target matches nothing.
     """
     paper = [kind for kind in PAPER if any(path.endswith(kind) for path in projections(model))]
-    names = match(model, [name for target in targets for name in (paper if target == PRESET else [target])], method="ia3")
-    put(model, names, inputs=[name for name in names if name.endswith("down_proj")])
-
-
-def put_on(self, projection: nn.Module) -> None:
-        super().put_on(projection)
-        if self.inputs:
-            projection.register_forward_pre_hook(self)
-        else:
-            projection.register_forward_hook(self)
-
-    def forward(self, projection: nn.Module, given: tuple[Tensor, ...], out: Tensor | None = None) -> Tensor:
-        """The projection's hook: what it reads, or gives, times l."""
-        x = given[0] if out is None else out
-        return x * self.l.to(x.dtype) if self.adapter.weight else x
-
-    def applied(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        factor = self.l.detach().to(weight.dtype)
-        if self.inputs:
-            return weight * factor, bias
-        return weight * factor[:, None], None if bias is None else bias * factor
-
-
-def attach(model: Transformer, *, targets: str | Sequence[str] = ()) -> None:
-    """Freeze the model and put factors of one on its projections: on what `down_proj` reads, on what others give.
-
-    Raises:
-        InputError: a target matches nothing.
-    """
-    wanted = targets or [kind for kind in KINDS if any(path.endswith(kind) for path in projections(model))]
+    wanted = [name for target in targets for name in (paper if target == PRESET else [target])]
     names = match(model, wanted, method="ia3")
     put(model, names, inputs=[name for name in names if name.endswith("down_proj")])
 
 
-def put(model: Transformer, names: Sequence[str], *, inputs: Sequence[str], adapter: str = "default") -> list[Rescale]:
+def put(
+    model: Transformer, names: Sequence[str], *, inputs: Sequence[str], adapter: str = "default"
+) -> list[Rescale]:
     """Freeze the model and put factors on the named projections, on what those in `inputs` read."""
     shared = begin(model, adapter)
     added = [Rescale(shared, model.get_submodule(name), path=name, inputs=name in inputs) for name in names]

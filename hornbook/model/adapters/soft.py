@@ -125,9 +125,11 @@ def put(model: Transformer, start: Prompt | Prefix) -> None:
     model.start.add_module(start.adapter.name, start)
 
 
-def starts(model: Transformer) -> list[Prompt | Prefix]:
-    """The soft prompts that a model carries."""
-    return [] if model.start is None else list(model.start.children())  # type: ignore[arg-type]
+def begun(model: Transformer) -> int:
+    """Positions that a soft prompt takes before every document."""
+    carried = [] if model.start is None else list(model.start.children())
+    on = (len(start.embeddings) for start in carried if isinstance(start, Prompt | Prefix) and start.adapter.weight)
+    return next(on, 0)
 
 
 def _drawn(model: Transformer, tokens: int, text: Sequence[int], seed: int) -> Tensor:
