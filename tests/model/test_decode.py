@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from hornbook.model.adapters.attached import adapter_off
+from hornbook.model.adapters import ia3
+from hornbook.model.adapters.attached import adapter_off, trainable
 from hornbook.model.adapters.lora import attach
 from hornbook.model.compiled.decoder import AT_ONCE, CompiledDecoder
 from hornbook.model.decode import PlainDecoder, decoder, why_plain
@@ -104,12 +105,14 @@ def test_rows_have_the_room_that_was_asked_for() -> None:
         rows.advance([1])
 
 
-def adapted(model: Transformer) -> Transformer:
+def adapted(model: Transformer, kind: str) -> Transformer:
     """With an adapter that changes what it says."""
-    attach(model, r=2, alpha=4, targets="all-linear", seed=0)
-    for name, parameter in model.named_parameters():
-        if name.endswith(".B"):
-            parameter.data.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
+    if kind == "ia3":
+        ia3.attach(model)
+    else:
+        attach(model, r=2, alpha=4, targets="all-linear", seed=0, dora=kind == "dora")
+    for parameter in trainable(model).values():
+        parameter.data += 0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     return model
 
 
@@ -138,9 +141,10 @@ def test_refreshed_kernels_see_the_weights_as_they_are(changes: dict[str, Any]) 
     assert held == [part.lanes.data_ptr() for layer in made.layers for part in layer.parts() if hasattr(part, "lanes")]
 
 
-@pytest.mark.parametrize("changes", [{}, {"fused_projections": True}], ids=variant_name)
-def test_an_adapter_of_low_rank_is_decoded_by_kernels_and_can_be_off(changes: dict[str, Any]) -> None:
-    model, (text,) = adapted(tiny.model(**changes)), tiny.prompts([9])
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+@pytest.mark.parametrize("changes", [{}, {"fused_projections": True}, {"attention_bias": True}], ids=variant_name)
+def test_an_adapter_of_weights_is_decoded_by_kernels_and_can_be_off(changes: dict[str, Any], kind: str) -> None:
+    model, (text,) = adapted(tiny.model(**changes), kind), tiny.prompts([9])
     made = decoder(model)
     assert isinstance(made, CompiledDecoder)
     with_it = reference(model, text)[-1]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.model.adapters.attached import Adapter, Update, begin
-from hornbook.model.adapters.projections import match, matrix, projections
+from hornbook.model.adapters.projections import device, match, projections, shape
 from hornbook.model.transformer import Transformer
 
 PRESET = "keys-values-mlp"
@@ -21,9 +21,9 @@ class Rescale(Update):
 
     def __init__(self, adapter: Adapter, projection: nn.Module, *, path: str, inputs: bool) -> None:
         super().__init__(adapter, path)
-        weight = matrix(projection)
+        out, size = shape(projection)
         self.inputs = inputs
-        self.l = nn.Parameter(torch.ones(weight.shape[1 if inputs else 0], device=weight.device))
+        self.l = nn.Parameter(torch.ones(size if inputs else out, device=device(projection)))
 
     def put_on(self, projection: nn.Module) -> None:
         super().put_on(projection)

@@ -19,7 +19,7 @@ from hornbook.errors import InputError
 from hornbook.model.adapters.attached import Adapter, Update, begin, parts
 from hornbook.model.adapters.dropout import Dropout
 from hornbook.model.adapters.initial import Init, fill
-from hornbook.model.adapters.projections import bias, by_pattern, match, matrix
+from hornbook.model.adapters.projections import bias, by_pattern, device, match, matrix, shape
 from hornbook.model.transformer import Transformer
 
 
@@ -62,12 +62,12 @@ class LowRank(Update):
         self, adapter: Adapter, projection: nn.Module, *, path: str, r: int, alpha: float, settings: Settings
     ) -> None:
         super().__init__(adapter, path)
-        weight = matrix(projection)
+        (out, size), at = shape(projection), device(projection)
         self.alpha, self.settings = float(alpha), settings
         self.scale = settings.scale(r, alpha)
-        self.A = nn.Parameter(weight.new_zeros(r, weight.shape[1], dtype=torch.float32))
-        self.B = nn.Parameter(weight.new_zeros(weight.shape[0], r, dtype=torch.float32))
-        self.magnitude = nn.Parameter(weight.float().norm(dim=1)) if settings.dora else None
+        self.A = nn.Parameter(torch.zeros(r, size, device=at))
+        self.B = nn.Parameter(torch.zeros(out, r, device=at))
+        self.magnitude = nn.Parameter(matrix(projection).float().norm(dim=1)) if settings.dora else None
         """float32[out]: DoRA's m."""
         self.register_buffer("A0", None)
         self.register_buffer("B0", None)

@@ -35,8 +35,9 @@ class Merged:
 
 
 def mergeable(model: nn.Module) -> bool:
-    """Whether all that the model carries can become part of its weights."""
-    return all(isinstance(part, Update) for part in parts(model).values())
+    """Whether all that the model carries can become part of its weights, and these stay as small as they are."""
+    dense = all(isinstance(model.get_submodule(path), nn.Linear) for path in updates(model))
+    return dense and all(isinstance(part, Update) for part in parts(model).values())
 
 
 def merge(model: Transformer) -> Merged:

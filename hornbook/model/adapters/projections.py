@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from hornbook.errors import InputError
@@ -29,6 +30,18 @@ def matrix(projection: nn.Module) -> Tensor:
     weight = projection.weight
     assert isinstance(weight, Tensor)
     return weight.detach()
+
+
+def shape(projection: nn.Module) -> tuple[int, int]:
+    """(out, in), without making W."""
+    assert isinstance(projection, nn.Linear | Quantized)
+    return projection.out_features, projection.in_features
+
+
+def device(projection: nn.Module) -> torch.device:
+    """Where W is."""
+    assert isinstance(projection, nn.Linear | Quantized)
+    return projection.device if isinstance(projection, Quantized) else projection.weight.device
 
 
 def bias(projection: nn.Module) -> Tensor | None:

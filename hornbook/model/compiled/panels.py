@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hornbook.model.adapters import lora
-from hornbook.model.adapters.lora import LowRank
+from hornbook.model.adapters.attached import CHILD, Update
 from hornbook.model.compiled.kernels import Floats, product
 from hornbook.model.compiled.tile import LANES
 from hornbook.model.int8 import Int8Embedding, Int8Linear
@@ -74,9 +73,18 @@ def pack(modules: Sequence[nn.Module]) -> Panels:
 
 
 def stored_weight(module: nn.Module) -> Tensor:
-    """[N, K], with the updates of a low rank that are on it added in."""
-    weight, added = own_weight(module), updates_of(module)
-    return (weight.float() + sum(update.delta() for update in added)).to(weight.dtype) if added else weight
+    """[N, K], with the updates of adapters that are on it."""
+    weight = own_weight(module)
+    return adapted(module)[0].to(weight.dtype) if updates_of(module) else weight
+
+
+def adapted(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """float32[N, K] and float32[N]: weight and bias with the updates of adapters that are on them."""
+    weight, bias = own_weight(module).float(), getattr(module, "bias", None)
+    bias = None if bias is None else bias.detach().float()
+    for update in updates_of(module):
+        weight, bias = update.applied(weight, bias)
+    return weight, bias
 
 
 def own_weight(module: nn.Module) -> Tensor:
@@ -86,10 +94,10 @@ def own_weight(module: nn.Module) -> Tensor:
     return weight.detach()
 
 
-def updates_of(module: nn.Module) -> list[LowRank]:
-    """Updates of a low rank that hang on a projection."""
-    held = module.get_submodule(lora.CHILD).children() if hasattr(module, lora.CHILD) else ()
-    return [part for part in held if isinstance(part, LowRank)]
+def updates_of(module: nn.Module) -> list[Update]:
+    """Updates that are on a projection."""
+    held = module.get_submodule(CHILD).children() if hasattr(module, CHILD) else ()
+    return [part for part in held if isinstance(part, Update) and part.adapter.weight]
 
 
 def output_scale(module: nn.Module) -> Tensor:
@@ -99,5 +107,5 @@ def output_scale(module: nn.Module) -> Tensor:
 
 def output_bias(module: nn.Module) -> Tensor:
     """float32[N]"""
-    bias = getattr(module, "bias", None)
+    bias = adapted(module)[1] if updates_of(module) else getattr(module, "bias", None)
     return torch.zeros(len(own_weight(module))) if bias is None else bias.detach().float()
