@@ -50,7 +50,8 @@ def attach(model: Transformer, *, targets: Sequence[str] = (PRESET,)) -> None:
     Raises:
         InputError: a target matches nothing.
     """
-    paper = [kind for kind in PAPER if any(path.endswith(kind) for path in projections(model))]
+    kinds = {path.rpartition(".")[2] for path in projections(model)}
+    paper = [kind for kind in PAPER if kind in kinds]
     wanted = [name for target in targets for name in (paper if target == PRESET else [target])]
     names = match(model, wanted, method="ia3")
     put(model, names, inputs=[name for name in names if name.endswith("down_proj")])
