@@ -52,6 +52,21 @@ def test_packed_documents_begin_alike_and_see_only_themselves(
 
 
 @each_way
+@pytest.mark.parametrize("changes", [{}, {"sliding_window": 4}, {"learned_positions": True}], ids=str)
+def test_documents_with_a_shared_prompt_begin_alike(
+    attach: Callable[[Transformer], None], changes: dict[str, Any]
+) -> None:
+    """A row of [shared, one answer, another answer], as pairs of preferences are laid."""
+    model, row = with_soft(attach, **changes), tiny.tokens(1, 9)
+    documents = torch.tensor([[0] * 6 + [1] * 3])
+    prefixes = torch.tensor([[[0, 0]] * 6 + [[0, 4]] * 3])
+    packed = model.head(model.hidden(row, documents=documents, prefixes=prefixes))
+    torch.testing.assert_close(packed[:, :6], model(row[:, :6]), atol=1e-5, rtol=1e-4)
+    other = model(torch.cat((row[:, :4], row[:, 6:]), 1))
+    torch.testing.assert_close(packed[:, 6:], other[:, 4:], atol=1e-5, rtol=1e-4)
+
+
+@each_way
 def test_only_the_beginning_learns(attach: Callable[[Transformer], None]) -> None:
     model = with_soft(attach)
     model(tiny.tokens(2, 9)).log_softmax(-1)[..., 3].sum().backward()
