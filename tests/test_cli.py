@@ -268,6 +268,16 @@ def files(**texts: str) -> Prepare:
     return lambda folder: [(folder / name.replace("__", ".")).write_text(text) for name, text in texts.items()]
 
 
+def odd_model(config: str) -> Prepare:
+    """A folder `odd` with a config and no weights."""
+
+    def write(folder: Path) -> None:
+        (folder / "odd").mkdir()
+        (folder / "odd" / "config.json").write_text(config)
+
+    return write
+
+
 def recipe(text: str) -> Prepare:
     return files(r__toml=text)
 
@@ -399,6 +409,17 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
         1,
     ),
     # looking
+    ("plan-unknown-gpu", "plan rows.jsonl --gpu RTX4009", nothing, 2),
+    ("plan-no-gpu-so-large", "plan rows.jsonl --gpu 500GB", nothing, 2),
+    ("plan-gpus-of-no-kind", "plan rows.jsonl --gpus 8", nothing, 2),
+    ("plan-no-such-data", "plan nowhere --gpu T4", nothing, 2),
+    ("plan-unreadable-data", "plan odd --gpu T4", lambda folder: (folder / "odd").mkdir(), 1),
+    ("plan-no-text", "plan empty.txt --gpu T4", files(empty__txt=""), 1),
+    ("plan-base-without-config", "plan rows.jsonl --gpu T4 --base runs", nothing, 1),
+    ("plan-unknown-family", "plan rows.jsonl --gpu T4 --base odd", odd_model('{"model_type": "mamba"}'), 1),
+    ("plan-odd-machine", "plan rows.jsonl --gpu X1 --machines m.toml", files(m__toml="[X1]\nwatts = 9\n"), 2),
+    ("plan-machines-are-no-toml", "plan rows.jsonl --gpu X1 --machines m.toml", files(m__toml="X1"), 2),
+    ("plan-nothing-to-write", "plan rows.jsonl --gpu T4 --base model --write r.toml", nothing, 2),
     ("inspect-no-such-rule", "inspect curate --rule gopher_lenght", nothing, 2),
     ("inspect-rule-and-kept", "inspect curate --rule url --kept", nothing, 2),
     ("inspect-file-without-filters", "inspect rows.jsonl", nothing, 2),
@@ -450,6 +471,7 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
 )
 WITHOUT_ERROR: tuple[tuple[str, str, Prepare], ...] = (
     ("runs", "runs", nothing),
+    ("plan", "plan rows.jsonl --gpu T4 --base model --hours 2", nothing),
     ("inspect-run", "inspect curate --rows 2", nothing),
     ("inspect-filters", "inspect rows.jsonl --filters.gopher_length.min_words 11", nothing),
     ("already-made", "run r.toml", recipe(CURATE + "filters = {}\ndedup = {}\n[tokenize]\nvocabulary = 300\n")),

@@ -30,8 +30,6 @@ CONTEXT = 600_000_000
 """Bytes that CUDA takes on a GPU for itself and for the workspace of products."""
 PROCESS = 450_000_000
 """Bytes of a process that has imported torch and the package, with its threads, before there is a model."""
-ROWS = (1, 2, 4, 8, 16, 32, 64)
-"""Of a micro-batch, that are tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +78,7 @@ def training(cell: Cell) -> Mapping[str, Kinds]:
     return rehearse(cell.architecture, _part(cell))
 
 
+@cache
 def memory(cell: Cell, *, gpu: bool) -> Memory:
     """All phases of a run: loading, training, evaluating, saving, and merging what was trained."""
     if gpu:
@@ -157,13 +156,21 @@ def _prepared(architecture: Architecture, method: Name) -> Transformer:
     return model
 
 
-def largest_rows(cell: Cell, machine: Machine) -> tuple[Cell, Memory] | None:
-    """The most rows of a micro-batch that fit, with what they take; None where not even one does."""
-    found = None
-    for rows in ROWS:
-        tried = replace(cell, rows=rows)
-        taken = memory(tried, gpu=machine.kind != "cpu")
-        if not fits(taken, machine):
-            break
-        found = (tried, taken)
-    return found
+def largest_rows(cell: Cell, machine: Machine, *, most: int) -> tuple[Cell, Memory] | None:
+    """The most rows of a micro-batch, up to `most`, that fit, with what they take; None where not even one does.
+
+    What rows add is nearly linear in them, so one guess from few rows is left to be confirmed.
+    """
+    gpu = machine.kind != "cpu"
+    few, more = (memory(replace(cell, rows=rows), gpu=gpu) for rows in (1, 2))
+    if not fits(few, machine):
+        return None
+    rows = most
+    slope = max(1, needed(more, machine) - needed(few, machine))
+    room = machine.memory - needed(few, machine)
+    while rows > 1 and (rows - 1) * slope > room:
+        rows //= 2
+    while rows > 1 and not fits(memory(replace(cell, rows=rows), gpu=gpu), machine):
+        rows //= 2
+    found = replace(cell, rows=rows)
+    return found, memory(found, gpu=gpu)

@@ -20,6 +20,7 @@ from hornbook.report.folder import Run, load
 from hornbook.report.ladder import ladder
 from hornbook.report.lineage import lineage
 from hornbook.report.live import load_going
+from hornbook.report.plan import decision_drawn, memory_bars
 from hornbook.report.wording import compact, duration
 
 _HAS_ITS_SECTION = {"before", "after", "models", "labels", "samples", "improvements", "intervals"}
@@ -82,6 +83,11 @@ def render_live(folder: Path, *, refresh: int | None) -> str:
     return _page("live.html", title=run.name, run=run, refresh=refresh, versions={})
 
 
+def render_plan(plan: Mapping[str, Any]) -> str:
+    """The page of a plan, as `planning.told.as_json` has it."""
+    return _page("plan.html", title="plan", plan=plan, versions={})
+
+
 def _shared(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "machine": machine(runs),
@@ -105,6 +111,7 @@ def _environment() -> Environment:
     environment.filters |= {name: getattr(wording, name) for name in written}
     environment.filters |= {"change": scores.change, "gauge": scores.gauge, "matrix": scores.matrix}
     environment.filters |= {"ladder": ladder, "curves": charts.curves}
+    environment.filters |= {"memory_bars": memory_bars, "decision_drawn": decision_drawn}
     environment.filters |= {"numbers": charts.numbers, "data_card": data.data_card}
     return environment
 

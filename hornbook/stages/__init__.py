@@ -7,6 +7,7 @@ from importlib import import_module
 from hornbook.config import Stage
 
 SUMMARIES = {
+    "plan": "Say what to do with a model, data, a machine and hours: train, adapt, prompt or nothing.",
     "crawl": "Gather pages from a site into a WARC file, or take files that are there.",
     "classify": "Train a small model that judges texts, for `curate` to filter with.",
     "curate": "Turn what was gathered into a clean corpus, and keep every removed page with its reason.",
@@ -25,7 +26,7 @@ SUMMARIES = {
 """What `hornbook --help` lists, without importing any stage (and so without torch)."""
 
 NAMES = tuple(SUMMARIES)
-MAKERS = tuple(name for name in NAMES if name not in ("inspect", "generate", "chat"))
+MAKERS = tuple(name for name in NAMES if name not in ("plan", "inspect", "generate", "chat"))
 """The stages that make a folder, and so have a place in a recipe."""
 
 

@@ -1,0 +1,58 @@
+"""Time by formula, beside published runs and beside the parts that it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hornbook.model.cost import forward_flops, training_flops
+from hornbook.model.dial import shape
+from hornbook.planning.cluster import PUBLISHED, gpu_hours, share
+from hornbook.planning.machines import table
+from hornbook.planning.memory import Cell
+from hornbook.planning.speed import bill, estimated, probe, step_flops
+
+TINY = Cell(architecture=shape(1, vocabulary=300, length=32), method="full", rows=2, length=32)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_hours_are_those_of_published_runs(name: str) -> None:
+    """One efficiency for all, so each is off by what its own was better or worse."""
+    run = PUBLISHED[name]
+    assert gpu_hours(run, table()[run.gpu]) == pytest.approx(run.gpu_hours, rel=0.20)
+
+
+def test_an_adapter_takes_two_thirds_of_the_products_and_recomputing_a_third_more() -> None:
+    full = step_flops(TINY)
+    assert full == training_flops(TINY.architecture, length=32)
+    assert step_flops(replace(TINY, method="lora")) > 2 / 3 * full
+    assert full < step_flops(replace(TINY, recompute=True)) < full + forward_flops(TINY.architecture, length=32)
+
+
+def test_a_probe_takes_the_steps_that_it_is_told_and_says_so() -> None:
+    found = probe(TINY, step_tokens=128, steps=4)
+    assert found.probed
+    assert found.tokens_per_second > 0
+    assert found.seconds(1e6, architecture=TINY.architecture, length=32) > 1e6 / found.tokens_per_second
+
+
+def test_an_update_is_paid_by_the_tokens_that_share_it() -> None:
+    machine = table()["T4"]
+    few, many = (estimated(TINY, machine, step_tokens=tokens).tokens_per_second for tokens in (64, 65536))
+    assert many > 2 * few
+
+
+def test_the_bill_is_of_power_price_and_time() -> None:
+    machine = replace(table()["H100"], watts=1000, price=2.0)
+    told = bill(7200, machine, count=3)
+    assert (told.hours, told.dollars) == (2, 12)
+    assert told.kilowatt_hours == pytest.approx(6.6)
+
+
+def test_sharding_divides_what_is_held_and_adds_up_what_is_computed() -> None:
+    machine, cell = table()["H100"], replace(TINY, architecture=shape(4, vocabulary=300, length=32))
+    one, eight = (share(cell, machine, gpus=gpus) for gpus in (1, 8))
+    assert (one.sharding, eight.sharding) == ("one GPU", "FSDP2")
+    assert eight.per_gpu < one.per_gpu
+    assert eight.tokens_per_second <= 8 * one.tokens_per_second
