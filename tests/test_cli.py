@@ -425,6 +425,7 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("inspect-file-without-filters", "inspect rows.jsonl", nothing, 2),
     ("inspect-not-text", "inspect model", nothing, 2),
     ("inspect-page-past-the-end", "inspect curate --kept --page 99", nothing, 1),
+    ("inspect-no-conversation", "inspect model --rows bad.jsonl --page 2", rows(said("user", "assistant")), 1),
     ("inspect-unknown-filter", "inspect rows.jsonl --filters.gopher_lenght.min_words 5", nothing, 2),
     ("inspect-rules-of-a-crawl", "inspect crawl --rule url", nothing, 2),
     # classifiers
@@ -472,7 +473,12 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
 WITHOUT_ERROR: tuple[tuple[str, str, Prepare], ...] = (
     ("runs", "runs", nothing),
     ("plan", "plan rows.jsonl --gpu T4 --base model --hours 2", nothing),
-    ("inspect-run", "inspect curate --rows 2", nothing),
+    ("inspect-run", "inspect curate --samples 2", nothing),
+    (
+        "inspect-conversations",
+        "inspect model --rows bad.jsonl --length 75 --html page.html",
+        rows(said("user", "assistant"), said("system", "user", "assistant", "user", "assistant"), said("user")),
+    ),
     ("inspect-filters", "inspect rows.jsonl --filters.gopher_length.min_words 11", nothing),
     ("already-made", "run r.toml", recipe(CURATE + "filters = {}\ndedup = {}\n[tokenize]\nvocabulary = 300\n")),
     (

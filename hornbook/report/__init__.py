@@ -88,6 +88,11 @@ def render_plan(plan: Mapping[str, Any]) -> str:
     return _page("plan.html", title="plan", plan=plan, versions={})
 
 
+def render_conversations(shown: Any) -> str:
+    """The page of conversations as tokens, of which those that are trained on are marked (`training.showing.Shown`)."""
+    return _page("conversations.html", title=f"Tokens of {shown.name}", shown=shown, versions={})
+
+
 def _shared(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "machine": machine(runs),

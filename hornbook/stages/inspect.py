@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
@@ -15,15 +14,14 @@ from typing import Annotated, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from hornbook.config import Count, Takes
 from hornbook.errors import EmptyInput, UsageError
 from hornbook.manifest import Input
 from hornbook.progress import progress, say
-from hornbook.report.wording import size, visible
+from hornbook.report import render_conversations
+from hornbook.report.terminal import percent, print_line, print_sample, print_table
+from hornbook.report.wording import size
 from hornbook.text.archives.warc import Page
 from hornbook.text.document import Document, Malformed, order_key, read_documents
 from hornbook.text.files import find_files, kind_of
@@ -34,25 +32,22 @@ from hornbook.text.rules.quality import Rules, checked, chosen
 from hornbook.text.safety import blocklist, read_phrases
 from hornbook.text.trained import filter_of, load
 
-EXCERPT = 400
-"""Characters shown of a text."""
 EXAMPLES = 3
 """Documents shown for a filter that is tried."""
-WIDTH = 100
-"""Columns of what is written where there is no terminal."""
-INDENT = " " * 5
 
 
 @dataclass(frozen=True)
 class Inspect:
     """Look at what was removed or kept, a page of samples at a time, or try filters before they run.
 
+    With rows, the subject is a model, and what is shown is which of their tokens `sft` would train it on.
+
     Samples come in the order of the corpus, which a keyed hash gives: the first page is a random sample. Filters are
     tried on documents drawn in the same way.
     """
 
     subject: Annotated[Path, Takes("")]
-    """A run's folder or name, a recipe's table (demo/curate), or a file to try filters on."""
+    """A run's folder or name, a recipe's table (demo/curate), a file to try filters on, or a model's folder."""
     _: KW_ONLY
     rule: str | None = None
     """Show what this rule removed."""
@@ -64,8 +59,14 @@ class Inspect:
     """Show documents that hold this text only, in upper or lower case."""
     page: Count = 1
     """Page of the samples."""
-    rows: Count = 10
+    samples: Count = 10
     """Samples on a page."""
+    rows: Annotated[Path | None, Takes("rows")] = None
+    """Rows of conversations: show which of their tokens a model, the subject, would be trained on."""
+    length: Count = 512
+    """Tokens of a row of conversations, as for `sft`."""
+    html: Path | None = None
+    """File to write the conversations to as well, as a page."""
     filters: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Filters to try, each with its options: --filters.gopher_length.min_words 100."""
     classifiers: Annotated[dict[str, Path], Takes("classifier")] = field(default_factory=dict)
@@ -84,6 +85,8 @@ class Inspect:
 def inspect(config: Inspect) -> None:
     """Print what the subject is about, or what filters would remove of it."""
     subject = Input(config.subject)
+    if config.rows:
+        return show_conversations(config, subject)
     if config.filters or config.classifiers or config.blocklist:
         return try_filters(config, subject)
     if subject.manifest is None:
@@ -112,29 +115,30 @@ def corpus(config: Inspect, subject: Input) -> None:
     if config.page == 1:
         _print_rules(subject.name, card)
     if not rules and not config.kept:
-        _print("\nNothing was removed; --kept shows what is there.")
+        print_line("\nNothing was removed; --kept shows what is there.")
         return
-    shown = list(islice(_matching(config, subject), (config.page - 1) * config.rows, config.page * config.rows + 1))
+    first = (config.page - 1) * config.samples
+    shown = list(islice(_matching(config, subject), first, first + config.samples + 1))
     what = "kept" if config.kept else f"removed by {config.rule}" if config.rule else "removed"
     if not shown:
         raise EmptyInput(f"{subject.name} has no sample on page {config.page} of what was {what}", hint=_hint(config))
-    more = f"; more with --page {config.page + 1}" if len(shown) > config.rows else ", the last"
-    _print(f"\nPage {config.page} of what was {what}{more}")
-    for number, row in enumerate(shown[: config.rows], 1 + (config.page - 1) * config.rows):
-        _print_sample(number, row["url"] or row["id"], row["source"], row.get("reason"), row["text"], config.search)
+    more = f"; more with --page {config.page + 1}" if len(shown) > config.samples else ", the last"
+    print_line(f"\nPage {config.page} of what was {what}{more}")
+    for number, row in enumerate(shown[: config.samples], 1 + first):
+        print_sample(number, row["url"] or row["id"], row["source"], row.get("reason"), row["text"], config.search)
 
 
 def _print_rules(name: str, card: Mapping[str, Any]) -> None:
     steps = card["steps"]
     read, kept = steps[0]["documents"], steps[-1]["documents"]
-    _print(f"{name}: {read:,} documents read, {kept:,} kept ({_percent(kept, read)})\n")
+    print_line(f"{name}: {read:,} documents read, {kept:,} kept ({percent(kept, read)})\n")
     rows = [
         (after["step"], before["documents"] - after["documents"], before["documents"])
         for before, after in pairwise(steps)
     ]
-    _print_table(
+    print_table(
         ("rule", "removed", "of all", "of what reached it"),
-        [(rule, f"{gone:,}", _percent(gone, read), _percent(gone, reached)) for rule, gone, reached in rows if gone],
+        [(rule, f"{gone:,}", percent(gone, read), percent(gone, reached)) for rule, gone, reached in rows if gone],
     )
 
 
@@ -183,10 +187,10 @@ def crawl(config: Inspect, subject: Input) -> None:
     total = sum(outcomes.values())
     if outcomes:
         ranked = sorted(outcomes.items(), key=lambda pair: (-pair[1], pair[0]))
-        rows = [(outcome, f"{number:,}", _percent(number, total)) for outcome, number in ranked]
-        _print_table(("outcome", "addresses", "of all"), rows)
-        _print("")
-    _print_table(("file", "size"), [(name, size(path.stat().st_size)) for name, path in _crawled(subject)])
+        rows = [(outcome, f"{number:,}", percent(number, total)) for outcome, number in ranked]
+        print_table(("outcome", "addresses", "of all"), rows)
+        print_line("")
+    print_table(("file", "size"), [(name, size(path.stat().st_size)) for name, path in _crawled(subject)])
 
 
 def _crawled(subject: Input) -> list[tuple[str, Path]]:
@@ -202,6 +206,26 @@ SUBJECTS: dict[str, Callable[[Inspect, Input], None]] = {"corpus": corpus, "craw
 """What there is to see of a run, by what it makes."""
 
 
+# -- conversations --------------------------------------------------------------------------------------------------
+
+
+def show_conversations(config: Inspect, subject: Input) -> None:
+    """Conversations as the tokens that a model would see, and which of them it would be trained on."""
+    from hornbook.training.showing import print_shown, read_shown
+
+    assert config.rows is not None
+    source = Input(config.rows)
+    path = source.path if source.path.is_file() else source.file("sft.train.jsonl")
+    first = (config.page - 1) * config.samples
+    shown = read_shown(path, subject, length=config.length, first=first, samples=config.samples)
+    if not shown.samples:
+        raise EmptyInput(f"{path.name} has no conversation on page {config.page}", hint=f"it has {shown.conversations}")
+    print_shown(shown, first=first)
+    if config.html:
+        config.html.write_text(render_conversations(shown))
+        say(f"written to {config.html}")
+
+
 # -- filters that are tried -----------------------------------------------------------------------------------------
 
 
@@ -215,9 +239,9 @@ def try_filters(config: Inspect, subject: Input) -> None:
     if len(verdicts) > 1:
         removed["any of them"] = sum(any(reasons) for reasons in zip(*verdicts.values(), strict=True))
     of = len(documents)
-    _print(f"{subject.name}: tried on {of:,} documents\n")
-    rows = [(name, f"{gone:,}", _percent(gone, of), _interval(gone, of)) for name, gone in removed.items()]
-    _print_table(("filter", "removes", "rate", "95% interval"), rows)
+    print_line(f"{subject.name}: tried on {of:,} documents\n")
+    rows = [(name, f"{gone:,}", percent(gone, of), _interval(gone, of)) for name, gone in removed.items()]
+    print_table(("filter", "removes", "rate", "95% interval"), rows)
     for name, reasons in verdicts.items():
         _print_examples(name, [(one, why) for one, why in zip(documents, reasons, strict=True) if why])
 
@@ -236,9 +260,9 @@ def _tried(config: Inspect) -> dict[str, Rules]:
 
 def _print_examples(name: str, removed: Sequence[tuple[Document, str]]) -> None:
     if removed:
-        _print(f"\nSome that {name} removes")
+        print_line(f"\nSome that {name} removes")
     for number, (document, reason) in enumerate(removed[:EXAMPLES], 1):
-        _print_sample(number, document.url or document.id, document.source, reason, document.text, None)
+        print_sample(number, document.url or document.id, document.source, reason, document.text, None)
 
 
 def _drawn(config: Inspect, subject: Input) -> list[Document]:
@@ -273,56 +297,6 @@ def _document(thing: Page | Document) -> Document:
         return thing
     document, reason = page_document(thing, source="", main_content=True, skip=(), honour=False)
     return Document("", "", "") if reason else document
-
-
-# -- writing --------------------------------------------------------------------------------------------------------
-
-
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-
-
-def _print(line: str) -> None:
-    print(visible(line))
-
-
-def _print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for place, header in enumerate(headers):
-        table.add_column(header, justify="right" if place else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_line(cell)) for cell in row))
-    _console().print(table)
-
-
-def _print_sample(number: int, where: str, source: str, reason: str | None, text: str, search: str | None) -> None:
-    _print_wrapped(f"\n{number:>3}  ", _line(where), "bold")
-    _print_wrapped(INDENT, " · ".join(_line(part) for part in (source, reason or "") if part), "dim")
-    _print_wrapped(INDENT, _excerpt(text, search), "")
-
-
-def _print_wrapped(start: str, text: str, style: str) -> None:
-    console = _console()
-    for line in Text(text, style).wrap(console, console.width - len(INDENT)):
-        line.rstrip()
-        console.print(Text.assemble(start, line))
-        start = INDENT
-
-
-def _excerpt(text: str, search: str | None) -> str:
-    """The beginning of a text, or what is around the place where the searched words are."""
-    found = text.lower().find(search.lower()) if search else 0
-    start = max(0, found - EXCERPT // 2) if found > EXCERPT // 2 else 0
-    shown = "\n".join(line for line in visible(text[start : start + EXCERPT]).split("\n") if line.strip())
-    return ("… " if start else "") + (shown or "(nothing)") + (" …" if len(text) > start + EXCERPT else "")
-
-
-def _line(text: str) -> str:
-    return " ".join(visible(text).split())
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{part / whole:.1%}" if whole else ""
 
 
 def _interval(part: int, whole: int) -> str:

@@ -22,10 +22,9 @@ from hornbook.text import bpe
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A model with the tokenizer and template that belong to it, and the folders that they came from."""
+class Words:
+    """What a model reads and writes: its tokenizer and chat template, and the folder that they came from."""
 
-    model: Transformer
     tokenizer: Tokenizer
     folder: Path
     special: dict[str, str]
@@ -66,6 +65,13 @@ class Opened:
         return frozenset({self.separator, *generation_ends(self.folder), *(end for end in ends if end is not None)})
 
 
+@dataclass(frozen=True)
+class Opened(Words):
+    """A model with the tokenizer and template that belong to it."""
+
+    model: Transformer
+
+
 def open_model(source: Input, *, device: torch.device) -> Opened:
     """The model of a run or of a Hugging Face folder; an adapter is put on its base, and merged if it can be."""
     folder = source.folder()
@@ -81,9 +87,14 @@ def open_model(source: Input, *, device: torch.device) -> Opened:
 
 def opened_with(model: Transformer, folder: Path) -> Opened:
     """A model with the tokenizer and template of a folder."""
+    return Opened(model=model, **vars(open_words(folder)))
+
+
+def open_words(folder: Path) -> Words:
+    """The tokenizer and template of a folder."""
     config = bpe.read_config(folder)
     special = SPECIAL if config is None else bpe.named_tokens(config)
-    return Opened(model=model, tokenizer=bpe.load(folder), folder=folder, special=special)
+    return Words(tokenizer=bpe.load(folder), folder=folder, special=special)
 
 
 def _own_template(folder: Path) -> str | None:

@@ -10,10 +10,11 @@ import pytest
 from hornbook.errors import Damaged, EmptyInput, UsageError
 from hornbook.execute import execute
 from hornbook.manifest import Manifest, products
+from hornbook.report.terminal import EXCERPT
 from hornbook.stages import load
 from hornbook.stages.classify import Classify
 from hornbook.stages.curate import Curate
-from hornbook.stages.inspect import EXCERPT, Inspect, inspect
+from hornbook.stages.inspect import Inspect, inspect
 from hornbook.text.archives.writer import ArchiveWriter, Exchange
 from hornbook.text.card import card
 from hornbook.text.corpus import REMOVED
@@ -105,13 +106,13 @@ def test_pages_follow_each_other_until_the_last(corpus: Path, show: Show) -> Non
 
 
 def test_what_was_kept(corpus: Path, show: Show) -> None:
-    told = show(corpus, kept=True, rows=2, page=8)
+    told = show(corpus, kept=True, samples=2, page=8)
     assert "Page 8 of what was kept; more with --page 9" in told
     assert [line.split()[0] for line in told.splitlines() if "http://" in line] == ["15", "16"]
 
 
 def test_one_source_and_one_word(corpus: Path, show: Show) -> None:
-    assert show(corpus, source="mill", rows=50, page=1).count("mill · gopher_length") == 12
+    assert show(corpus, source="mill", samples=50, page=1).count("mill · gopher_length") == 12
     told = show(corpus, search="rye BREAD")
     assert "     … " in told
     assert told.rstrip().endswith("RYE bread")
