@@ -214,7 +214,7 @@ def dpo(*, folder: Path, lora: bool = False, fp32: bool = False, **_: int) -> Me
     """Our packed pairs, a shared prompt once; encoding the rows and the pass of the reference are part of the time."""
     import torch
 
-    from hornbook.learn.examples import Examples, batched
+    from hornbook.learn.examples import Examples, batched, longest
     from hornbook.learn.preferences import dpo
     from hornbook.training.adapting import make_optimizer, prepare
     from hornbook.training.preferring import paired_loss
@@ -225,16 +225,16 @@ def dpo(*, folder: Path, lora: bool = False, fp32: bool = False, **_: int) -> Me
     notes: dict[str, Any] = {"loaded_mb": round(resident_mb())}
     with Stopwatch() as watch:
         pairs = _pairs(model, folder)
-        of_all = batched(pairs, length=2 * LENGTH, rows=MICRO)
+        of_all = batched(pairs, length=longest(pairs), rows=MICRO)
         known = {}
         for batch in of_all:
             known |= computed(model.model, batch, autocast=autocast)
     prepare(model.model, adapter(lora), seed=0)
-    data = Examples(pairs, length=2 * LENGTH, groups_per_step=BATCH, rows=MICRO, seed=0)
+    data = Examples(pairs, length=longest(pairs), groups_per_step=BATCH, rows=MICRO, seed=0)
     tokens = sum(len(example.tokens) for pair in pairs for example in pair)
     loss = partial(paired_loss, function=dpo, reference=known, beta=0.1)
     with torch.no_grad():
-        first = [loss(model.model, batch) for batch in batched(pairs[:BATCH], length=2 * LENGTH, rows=MICRO)]
+        first = [loss(model.model, batch) for batch in batched(pairs[:BATCH], length=longest(pairs), rows=MICRO)]
     notes |= {
         "first_batch_loss": float(sum(total for total, _, _ in first)) / BATCH,
         "first_batch_log_probability": sum(known[chosen.id] for chosen, _ in pairs[:BATCH]) / BATCH,
@@ -271,6 +271,7 @@ def dpo_trl(*, folder: Path, lora: bool = False, fp32: bool = False, best: bool 
         words = AutoTokenizer.from_pretrained(folder / "model")
         trainer = DPOTrainer(model, None, config, train_dataset=data, processing_class=words, peft_config=_peft(lora))
     encoded = [trainer.train_dataset[at] for at in range(len(trainer.train_dataset))]
+    trainer.model.train()
     with torch.no_grad(), trainer.compute_loss_context_manager():
         first = trainer.compute_loss(trainer.model, trainer.data_collator(encoded[:BATCH]))
     notes |= {
@@ -290,7 +291,7 @@ def reward(*, folder: Path, fp32: bool = False, **_: int) -> Measured:
     """Our packed pairs, the prompt of a pair once; encoding the rows is part of the time."""
     import torch
 
-    from hornbook.learn.examples import Examples, batched, judged
+    from hornbook.learn.examples import Examples, batched, judged, longest
     from hornbook.model.reward import load_reward_model
     from hornbook.stages.reward import preference
     from hornbook.training.adapting import make_optimizer
@@ -299,10 +300,10 @@ def reward(*, folder: Path, fp32: bool = False, **_: int) -> Measured:
     notes: dict[str, Any] = {"loaded_mb": round(resident_mb())}
     with Stopwatch() as watch:
         pairs = [(judged(chosen), judged(rejected)) for chosen, rejected in _pairs(words, folder)]
-    data = Examples(pairs, length=2 * LENGTH, groups_per_step=BATCH, rows=MICRO, seed=0)
+    data = Examples(pairs, length=longest(pairs), groups_per_step=BATCH, rows=MICRO, seed=0)
     tokens = sum(len(example.tokens) - 1 for pair in pairs for example in pair)
     with torch.no_grad():
-        first = [preference(model, batch) for batch in batched(pairs[:BATCH], length=2 * LENGTH, rows=MICRO)]
+        first = [preference(model, batch) for batch in batched(pairs[:BATCH], length=longest(pairs), rows=MICRO)]
     notes["first_batch_loss"] = float(sum(total for total, _, _ in first)) / BATCH
     optimizer = make_optimizer(model, "adamw", learning_rate=RATE)
     measured = _fitted(model, optimizer, data, preference, tokens=tokens, notes=notes, fp32=fp32)

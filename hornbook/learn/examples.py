@@ -84,6 +84,11 @@ def batched(groups: Sequence[tuple[Example, ...]], *, length: int, rows: int, al
     return tuple(stack(laid[i : i + rows]) for i in range(0, len(laid), rows))
 
 
+def longest(groups: Sequence[tuple[Example, ...]]) -> int:
+    """Positions of the longest group. Attention is square: longer rows spend more on keys that no token sees."""
+    return max((_size(group, alone=False) for group in groups), default=0)
+
+
 def shared(group: tuple[Example, ...]) -> int:
     """Positions at the beginning of all examples of a group that hold the same token and learn nothing."""
     first, *others = (example.tokens for example in group)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from hornbook.model.attention import compute_dtype, soft_cap
 
@@ -52,16 +50,13 @@ def sequence_log_probability(
     """log p(answer | prompt) in nats of every packed example: [count]; differentiable.
 
     `examples` int64 [...] gives each position's example, `count` is how many there are; positions of weight 0
-    (prompts, padding) are left out. The logits are recomputed in the backward pass.
+    (prompts, padding) are left out. Logits are formed for `positions_at_once`, as in `cross_entropy`; what the head's
+    own gradient needs of them is kept where it is no more than that, else computed again.
     """
     chosen, target, weight = _answers(hidden, targets, weights)
     example = examples.reshape(-1)[weights.reshape(-1).nonzero().squeeze(1)]
-    size = positions_at_once(head)
-    parts = [
-        checkpoint(_log_probability, h, head, y, softcap, use_reentrant=False)
-        for h, y in zip(torch.split(chosen, size), torch.split(target, size), strict=True)
-    ]
-    return weight.new_zeros(count).index_add(0, example, torch.cat(parts).to(weight.dtype) * weight)
+    logs: Tensor = _LogProbability.apply(chosen, head, target, softcap)  # type: ignore[no-untyped-call]
+    return weight.new_zeros(count).index_add(0, example, logs.to(weight.dtype) * weight)
 
 
 def _answers(hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,15 +67,52 @@ def _answers(hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, 
     return hidden.reshape(-1, hidden.shape[-1])[kept], targets.reshape(-1)[kept], weight
 
 
-def _logits(hidden: Tensor, head: Tensor, softcap: float | None) -> Tensor:
-    logits = F.linear(hidden, head)
-    logits = logits if softcap is None else soft_cap(logits, softcap)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+class _LogProbability(torch.autograd.Function):
+    """log p_i(y_i) of each position; its gradient by the logits, onehot - p, is formed in the same pass.
+
+    How much each counts is known in the backward pass only, and multiplied there: c_i (onehot - p_i) W = c_i d_i, with
+    d_i of the size of h_i; and for a head that learns sum_i c_i (onehot - p_i)' h_i, which needs the p_i.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
+        wants_hidden, wants_head = ctx.needs_input_grad[:2]
+        dtype = compute_dtype(hidden)
+        h, w = hidden.to(dtype), head.to(dtype)
+        size = positions_at_once(head)
+        keeps = wants_head and len(h) <= size
+        logs = torch.empty(len(h), dtype=torch.promote_types(hidden.dtype, torch.float32), device=h.device)
+        d_hidden, kept = torch.empty_like(h) if wants_hidden else None, None
+        with torch.autocast(hidden.device.type, enabled=False):
+            for piece in _pieces(len(h), size):
+                logs[piece], d_logits = _logs_and_gradient(h[piece] @ w.T, targets[piece], softcap, dtype=logs.dtype)
+                if d_hidden is not None:
+                    torch.mm(d_logits, w, out=d_hidden[piece])
+                kept = d_logits if keeps else None
+        if d_hidden is not None:
+            d_hidden = d_hidden.to(hidden.dtype)
+        ctx.softcap, ctx.head_dtype = softcap, head.dtype
+        ctx.save_for_backward(d_hidden, *((h, w, targets, kept) if wants_head else (None,) * 4))
+        return logs
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        d_hidden, h, w, targets, kept = ctx.saved_tensors
+        wanted = None if d_hidden is None else d_hidden * -scale[:, None].to(d_hidden.dtype)
+        if h is None:
+            return wanted, None, None, None
+        d_head = torch.zeros_like(w, dtype=scale.dtype)
+        with torch.autocast(scale.device.type, enabled=False):
+            for piece in _pieces(len(h), positions_at_once(w)):
+                d_logits = kept
+                if d_logits is None:
+                    _, d_logits = _logs_and_gradient(h[piece] @ w.T, targets[piece], ctx.softcap, dtype=scale.dtype)
+                _add_product(d_head, d_logits.T, h[piece] * -scale[piece, None].to(h.dtype))
+        return wanted, d_head.to(ctx.head_dtype), None, None
 
 
-def _log_probability(hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
-    # One pass of torch's, where logsumexp is five.
-    return -F.cross_entropy(_logits(hidden, head, softcap), targets, reduction="none")
+def _pieces(positions: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, positions, size)]
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -123,18 +155,26 @@ def _loss_and_gradient(
     logits: Tensor, targets: Tensor, weights: Tensor, softcap: float | None
 ) -> tuple[Tensor, Tensor]:
     """sum_i w_i (-log p_i(y_i)) and p - onehot, the first in the weights' precision, the second in the logits'."""
+    logs, gradient = _logs_and_gradient(logits, targets, softcap, dtype=weights.dtype)
+    return -(weights * logs).sum(), gradient
+
+
+def _logs_and_gradient(
+    logits: Tensor, targets: Tensor, softcap: float | None, *, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """log p_i(y_i) in `dtype`, and p - onehot in the logits'."""
     capped = logits if softcap is None else soft_cap(logits, softcap)
-    precise = capped.to(weights.dtype)
+    precise = capped.to(dtype)
     at = targets[:, None]
     # log p(y) = z_y - z_max + log p(max): p(y) itself may be too small for a float, p(max) is at least 1 / V.
     distance = precise.amax(1) - precise.gather(1, at).squeeze(1)
     probabilities = precise.softmax(1)
-    loss = (weights * (distance - probabilities.amax(1).log())).sum()
+    logs = probabilities.amax(1).log() - distance
     gradient = probabilities.scatter_add_(1, at, probabilities.new_full(at.shape, -1.0)).to(logits.dtype)
     if softcap is not None:
         # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
         gradient *= 1 - (capped / softcap).square()
-    return loss, gradient
+    return logs, gradient
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hornbook.learn.batches import Batch
-from hornbook.learn.examples import Example, Examples, batched
+from hornbook.learn.examples import Example, Examples, batched, longest
 from hornbook.learn.loop import answer_log_probabilities, precision
 from hornbook.learn.parallel import processes, settle
 from hornbook.model.transformer import Transformer
@@ -57,7 +57,7 @@ class Drift:
         """The micro-batches of a step, the estimate taken."""
         micro = self.examples.step(step)
         others = [(self.others[name],) for batch in micro for name in batch.document_ids]
-        self.kl = self._estimate(batched(others, length=self.examples.length, rows=self.examples.rows))
+        self.kl = self._estimate(batched(others, length=longest(others), rows=self.examples.rows))
         return micro
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from hornbook.config import Bounds, Count, Positive, Takes, options
 from hornbook.device import arithmetic, choose_device, choose_precision
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
-from hornbook.learn.examples import Example, Examples
+from hornbook.learn.examples import Example, Examples, longest
 from hornbook.learn.loop import Loss
 from hornbook.learn.mismatch import Drift, mismatched
 from hornbook.learn.preferences import REFERENCE_FREE, choose
@@ -125,10 +125,10 @@ def _on_pairs(
     """To learn from pairs: a step's batches, its loss, and what is measured on held-out pairs."""
     train, valid = read_pairs(run, opened, length=config.length, bad_rows=config.bad_rows)
     held = valid[: config.evaluation_rows]
-    examples = _examples(config, train, length=2 * config.length)
+    examples = _examples(config, train)
     known, before = None, None
     if config.loss not in REFERENCE_FREE:
-        known = _reference(config, run, opened, train, length=2 * config.length, autocast=autocast)
+        known = _reference(config, run, opened, train, autocast=autocast)
         before = likelihoods(opened.model, [example for pair in held for example in pair], autocast=autocast)
     loss = partial(paired_loss, function=function, reference=known, beta=beta)
     evaluate = partial(measure_pairs, opened.model, held, reference=before, autocast=autocast)
@@ -142,9 +142,9 @@ def _on_judged(
     train, valid = read_judged(run, opened, length=config.length, bad_rows=config.bad_rows)
     held = valid[: config.evaluation_rows]
     others = mismatched([judged.example for judged in train], length=config.length, seed=config.seed)
-    examples = _examples(config, [(judged.example,) for judged in train], length=config.length)
+    examples = _examples(config, [(judged.example,) for judged in train])
     asked = [(example,) for example in (*(judged.example for judged in train), *others.values())]
-    known = _reference(config, run, opened, asked, length=config.length, autocast=autocast)
+    known = _reference(config, run, opened, asked, autocast=autocast)
     before = likelihoods(opened.model, [judged.example for judged in held], autocast=autocast)
     drift = Drift(opened.model, examples, others, known, autocast=autocast)
     good = {judged.example.id: judged.good for judged in train}
@@ -153,8 +153,8 @@ def _on_judged(
     return examples, drift.step, loss, evaluate
 
 
-def _examples(config: Align, groups: Sequence[tuple[Example, ...]], *, length: int) -> Examples:
-    return Examples(groups, length=length, groups_per_step=config.batch, rows=config.micro, seed=config.seed)
+def _examples(config: Align, groups: Sequence[tuple[Example, ...]]) -> Examples:
+    return Examples(groups, length=longest(groups), groups_per_step=config.batch, rows=config.micro, seed=config.seed)
 
 
 def _reference(
@@ -163,7 +163,6 @@ def _reference(
     opened: Opened,
     groups: Sequence[tuple[Example, ...]],
     *,
-    length: int,
     autocast: torch.dtype | None,
 ) -> Mapping[str, float]:
-    return reference(run, opened.model, groups, length=length, rows=config.micro, autocast=autocast)
+    return reference(run, opened.model, groups, rows=config.micro, autocast=autocast)

@@ -17,7 +17,7 @@ from hornbook.errors import UsageError
 from hornbook.judge.rewards import conversation_rewards, win_rate
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
-from hornbook.learn.examples import Examples, judged
+from hornbook.learn.examples import Examples, judged, longest
 from hornbook.learn.loop import rewards
 from hornbook.learn.preferences import bradley_terry
 from hornbook.model.adapters.attached import adapters
@@ -84,9 +84,10 @@ def reward(config: Reward, run: Run) -> None:
     model.score.requires_grad_(True)
     if config.recompute:
         recompute_layers(model)
+    pairs = [(judged(chosen), judged(rejected)) for chosen, rejected in train]
     batches = Examples(
-        [(judged(chosen), judged(rejected)) for chosen, rejected in train],
-        length=2 * config.length,
+        pairs,
+        length=longest(pairs),
         groups_per_step=config.batch,
         rows=config.micro,
         seed=config.seed,

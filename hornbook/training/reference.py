@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from hornbook.learn.batches import Batch
-from hornbook.learn.examples import Example, batched
+from hornbook.learn.examples import Example, batched, longest
 from hornbook.learn.loop import answer_log_probabilities, precision
 from hornbook.model.transformer import Transformer
 from hornbook.run import Run
@@ -23,13 +23,12 @@ def reference(
     model: Transformer,
     groups: Sequence[tuple[Example, ...]],
     *,
-    length: int,
     rows: int,
     autocast: torch.dtype | None,
 ) -> Mapping[str, float]:
     """log p(answer | prompt) in nats of every example, by its id; read again where a killed run had them.
 
-    `length` and `rows` are those of a batch. What is read is of this model, these tokens and this precision, or it is
+    `rows` are computed at a time. What is read is of this model, these tokens and this precision, or it is
     computed anew.
     """
     examples = [example for group in groups for example in group]
@@ -37,7 +36,7 @@ def reference(
     names = [example.id for example in examples]
     stored = _read(run, key)
     if stored is None:
-        known = _asked(run, model, groups, length=length, rows=rows, autocast=autocast)
+        known = _asked(run, model, groups, rows=rows, autocast=autocast)
         stored = torch.tensor([known[name] for name in names], dtype=torch.float64)
         with run.atomic(run.scratch / FILE) as path:
             save_file({"log_probabilities": stored}, path, {"of": key})
@@ -49,12 +48,11 @@ def _asked(
     model: Transformer,
     groups: Sequence[tuple[Example, ...]],
     *,
-    length: int,
     rows: int,
     autocast: torch.dtype | None,
 ) -> dict[str, float]:
     known: dict[str, float] = {}
-    batches = batched(groups, length=length, rows=rows)
+    batches = batched(groups, length=longest(groups), rows=rows)
     device = next(model.parameters()).device
     with run.progress("reference", total=len(batches), unit="batches") as bar:
         for batch in batches:

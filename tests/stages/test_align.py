@@ -59,6 +59,7 @@ def test_every_loss_teaches_what_is_preferred(folder: Path, loss: str) -> None:
 
 def test_micro_batches_do_not_change_ktos_loss(folder: Path) -> None:
     """Its estimate of the divergence is that of the whole step."""
+    write("pairs.jsonl", *(json.loads(line) for line in Path("pairs.jsonl").read_text().splitlines()[:12]))
     losses = [[row["loss"] for row in recorded(made(loss="kto", micro=micro)) if "loss" in row] for micro in (1, 8)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
