@@ -460,6 +460,9 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("align-equal", "align model --rows bad.jsonl", rows({"prompt": "a", "chosen": "b", "rejected": "b"}), 1),
     ("align-no-rejected", "align model --rows bad.jsonl", rows({"prompt": "a", "chosen": "b"}), 1),
     ("align-conversations", "align model --rows bad.jsonl", rows(said("user", "assistant")), 1),
+    ("quantize-again", "quantize few", lambda folder: _few_bits(folder), 1),
+    ("quantize-adapter", "quantize adapter", lambda folder: _adapter(folder), 1),
+    ("generate-damaged-scales", "generate few --prompt a", lambda folder: _few_bits(folder, without=".absmax"), 1),
     ("evaluate-bad-rows", "evaluate --models.base model --rows held", lambda folder: _held(folder), 1),
     ("evaluate-bad-gzip", f"{PAIRS} bad.jsonl.gz", lambda folder: _spoil(folder / "bad.jsonl.gz"), 1),
     ("evaluate-no-pairs", f"{PAIRS} nowhere.jsonl", nothing, 2),
@@ -480,6 +483,7 @@ WITHOUT_ERROR: tuple[tuple[str, str, Prepare], ...] = (
         rows(said("user", "assistant"), said("system", "user", "assistant", "user", "assistant"), said("user")),
     ),
     ("inspect-filters", "inspect rows.jsonl --filters.gopher_length.min_words 11", nothing),
+    ("quantize", "quantize model", nothing),
     ("already-made", "run r.toml", recipe(CURATE + "filters = {}\ndedup = {}\n[tokenize]\nvocabulary = 300\n")),
     (
         "malformed-rows",
@@ -505,6 +509,22 @@ def _cut(path: Path) -> None:
 
 def _spoil(path: Path) -> None:
     path.write_bytes(gzip.compress(b"{}")[:10] + b"\xff" * 50)
+
+
+def _few_bits(folder: Path, *, without: str = "-") -> None:
+    from safetensors.torch import load_file, save_file
+
+    from hornbook.model.weights import load_model, save_model
+
+    save_model(folder / "few", load_model(folder / "model", quantize="nf4"), tokenizer=folder / "model", eos=[0])
+    file = folder / "few" / "model.safetensors"
+    tensors = {name: tensor for name, tensor in load_file(file).items() if not name.endswith(without)}
+    save_file(tensors, file, {"format": "pt"})
+
+
+def _adapter(folder: Path) -> None:
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_config.json").write_text("{}")
 
 
 def _held(folder: Path) -> None:

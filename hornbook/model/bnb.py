@@ -21,7 +21,7 @@ from torch import Tensor
 from hornbook.errors import InputError
 from hornbook.model import nf4
 from hornbook.model.compiled.four_bit import BLOCK, NESTED
-from hornbook.model.folder import Stored, read
+from hornbook.model.folder import Stored, check_finite, read
 from hornbook.model.nf4 import Nested, Nf4
 
 Kind = Literal["nf4", "int8"]
@@ -102,8 +102,8 @@ class Parts:
         if len(stored.shape) != len(shape) or any(w not in (None, s) for s, w in zip(stored.shape, shape, strict=True)):
             raise InputError(f"{what} has shape {list(stored.shape)}, not {[w or 'any' for w in shape]}")
         tensor = read(stored, what, kinds=KINDS)
-        if kind == "F32" and not tensor.isfinite().all():
-            raise InputError(f"{what} holds values that are not finite")
+        if kind == "F32":
+            check_finite(tensor, what)
         return tensor
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from hornbook.model.compiled.decoder import CompiledDecoder
 from hornbook.model.compiled.layer import EXPRESSED
 from hornbook.model.compiled.panels import INT8, STORED, own_weight, updates_of
 from hornbook.model.norms import LayerNorm, RMSNorm
+from hornbook.model.quantized import Nf4Linear
 from hornbook.model.transformer import Transformer
 
 
@@ -73,7 +74,7 @@ def why_plain(model: Transformer) -> str:
     return ""
 
 
-PROJECTIONS = (nn.Linear, nn.Embedding, *INT8)
+PROJECTIONS = (nn.Linear, nn.Embedding, Nf4Linear, *INT8)
 PARTS = (*PROJECTIONS, RMSNorm, LayerNorm, Update)
 
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from hornbook.errors import InputError
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+SPOOL = ".tmp-spool"
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
@@ -99,20 +99,36 @@ def inside(folder: Path, name: str) -> Path:
 def read_tensors(held: Mapping[str, Stored], *, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     """Each name and its tensor, one at a time, in memory of its own, converted and checked to be finite."""
     for name, stored in held.items():
-        tensor = read(stored, f"{stored.path}: tensor {name!r}").to(dtype)
-        if not tensor.isfinite().all():
-            raise InputError(f"{stored.path}: tensor {name!r} holds values that are not finite")
+        what = f"{stored.path}: tensor {name!r}"
+        tensor = read(stored, what).to(dtype)
+        check_finite(tensor, what)
         yield name, tensor
 
 
-def read(stored: Stored, what: str, *, kinds: Mapping[str, torch.dtype] = FLOATS) -> Tensor:
-    """A tensor as it is stored. Read, not mapped: the pages of a mapped file count as memory, and it may change."""
+PIECE = 1 << 20
+"""Numbers looked at together, as torch makes a copy of what it tests; bytes copied together."""
+
+
+def check_finite(tensor: Tensor, what: str) -> None:
+    """Raise InputError where a tensor holds NaN or an infinity."""
+    if not all(piece.isfinite().all() for piece in torch.split(tensor.reshape(-1), PIECE)):
+        raise InputError(f"{what} holds values that are not finite")
+
+
+def read(stored: Stored, what: str, *, kinds: Mapping[str, torch.dtype] = FLOATS, into: Tensor | None = None) -> Tensor:
+    """A tensor as it is stored. Read, not mapped: the pages of a mapped file count as memory, and it may change.
+
+    into: uint8, large enough: the tensor's memory, until the next is read there.
+    """
     if stored.kind not in kinds:
         raise InputError(f"{what} is stored as {stored.kind}, not as floating-point numbers")
-    tensor = torch.empty(stored.shape, dtype=kinds[stored.kind])
+    dtype = kinds[stored.kind]
+    size = torch.Size(stored.shape).numel() * dtype.itemsize
+    memory = torch.empty(size, dtype=torch.uint8) if into is None else into[:size]
+    tensor = memory.view(dtype).view(stored.shape)
     with stored.path.open("rb") as file:
         file.seek(stored.begin)
-        if file.readinto(tensor.reshape(-1).view(torch.uint8).numpy().data) != tensor.nbytes:
+        if file.readinto(memory.numpy().data) != size:
             raise InputError(f"{what} ends before its end")
     return tensor
 
@@ -134,37 +150,106 @@ def others(names: Sequence[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Spooled:
+    """A tensor whose bytes wait in a file."""
+
+    path: Path
+    begin: int
+    shape: torch.Size
+    dtype: torch.dtype
+    nbytes: int
+
+
+class Shards:
+    """A folder's weights, by Hugging Face's names: one file, or several with an index, each written when it is full.
+
+    spooled: what is added waits on disk, not in memory.
+    """
+
+    def __init__(self, folder: Path, *, most: int, spooled: bool = False) -> None:
+        self._folder, self._most, self._spooled = folder, most, spooled
+        self._pending: dict[str, Tensor | Spooled] = {}
+        self._parts: list[list[str]] = []
+        self._total = 0
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """One more tensor: into the file of those before it, unless that would grow past `most` bytes."""
+        if self._pending and sum(t.nbytes for t in self._pending.values()) + tensor.nbytes > self._most:
+            self._write()
+        self._pending[name] = self._spool(tensor) if self._spooled else tensor
+        self._total += tensor.nbytes
+
+    def close(self) -> None:
+        """Write what is left, and name the files by how many there are."""
+        self._write()
+        if len(self._parts) == 1:
+            self._part(0).rename(self._folder / WEIGHTS)
+            return
+        places: dict[str, str] = {}
+        for number, names in enumerate(self._parts):
+            file = f"model-{number + 1:05d}-of-{len(self._parts):05d}.safetensors"
+            self._part(number).rename(self._folder / file)
+            places |= dict.fromkeys(names, file)
+        write_json(self._folder / INDEX, {"metadata": {"total_size": self._total}, "weight_map": places})
+
+    def _write(self) -> None:
+        write_tensors(self._part(len(self._parts)), self._pending)
+        self._parts.append(list(self._pending))
+        self._pending = {}
+        (self._folder / SPOOL).unlink(missing_ok=True)
+
+    def _spool(self, tensor: Tensor) -> Spooled:
+        path = self._folder / SPOOL
+        with path.open("ab") as file:
+            begin = file.tell()
+            file.writelines(_content(tensor))
+        return Spooled(path=path, begin=begin, shape=tensor.shape, dtype=tensor.dtype, nbytes=tensor.nbytes)
+
+    def _part(self, number: int) -> Path:
+        return self._folder / f".tmp-{number}.safetensors"
+
+
 def write_shards(folder: Path, tensors: Mapping[str, Tensor], *, most: int) -> None:
-    """One file of weights, or several with an index, by Hugging Face's names."""
-    parts = split(tensors, most=most)
-    if len(parts) == 1:
-        write_tensors(folder / WEIGHTS, tensors)
-        return
-    places: dict[str, str] = {}
-    for number, names in enumerate(parts, 1):
-        file = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
-        write_tensors(folder / file, {name: tensors[name] for name in names})
-        places |= dict.fromkeys(names, file)
-    total = sum(tensor.nbytes for tensor in tensors.values())
-    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
-
-
-def split(tensors: Mapping[str, Tensor], *, most: int) -> list[list[str]]:
-    """Names in order, in groups of at most `most` bytes or one tensor."""
-    parts: list[list[str]] = [[]]
-    size = 0
+    """One file of weights, or several with an index, each of at most `most` bytes or one tensor."""
+    shards = Shards(folder, most=most)
     for name, tensor in tensors.items():
-        if parts[-1] and size + tensor.nbytes > most:
-            parts.append([])
-            size = 0
-        parts[-1].append(name)
-        size += tensor.nbytes
-    return parts
+        shards.add(name, tensor)
+    shards.close()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """One safetensors file; older readers want `format` in its metadata."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
+ORDER = {torch.float64: "F64", torch.int64: "I64", torch.float32: "F32", torch.int32: "I32", torch.bfloat16: "BF16",
+         torch.float16: "F16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL"}  # fmt: skip
+"""safetensors' names of types, in the order in which its own writer lays them out."""
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor | Spooled]) -> None:
+    """One safetensors file, the same bytes as from its own writer, which makes a copy of all tensors first."""
+    kinds = list(ORDER)
+    ordered = sorted(tensors.items(), key=lambda item: (kinds.index(item[1].dtype), item[0]))
+    # Older readers want `format`.
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in ordered:
+        begin, end = end, end + tensor.nbytes
+        header[name] = {"dtype": ORDER[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in ordered:
+            file.writelines(_content(tensor))
+
+
+def _content(tensor: Tensor | Spooled) -> Iterator[memoryview | bytes]:
+    """A tensor's bytes."""
+    if isinstance(tensor, Tensor):
+        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        return
+    with tensor.path.open("rb") as file:
+        file.seek(tensor.begin)
+        for at in range(0, tensor.nbytes, PIECE):
+            yield file.read(min(PIECE, tensor.nbytes - at))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

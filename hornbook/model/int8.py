@@ -76,14 +76,17 @@ def from_int8(whole: Tensor, largest: Tensor) -> Tensor:
 
 
 def quantize(model: Transformer) -> None:
-    """Replace every projection and embedding of a float32 model, the head's too; norms and biases stay."""
+    """Replace every projection and embedding of a model, the head's too; norms and biases stay."""
     for name, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | Quantized):
             model.set_submodule(name, linear(module))
         elif isinstance(module, nn.Embedding):
             model.set_submodule(name, Int8Embedding(module))
 
 
-def linear(projection: nn.Linear) -> Int8Linear:
+def linear(projection: nn.Linear | Quantized) -> Int8Linear:
     """A projection in 8 bits."""
-    return Int8Linear(*to_int8(projection.weight.detach()), bias=projection.bias, stored_as=projection.weight.dtype)
+    if isinstance(projection, Int8Linear):
+        return projection
+    weight = projection.weight.detach()
+    return Int8Linear(*to_int8(weight), bias=projection.bias, stored_as=weight.dtype)

@@ -98,21 +98,24 @@ def nearest_dynamic() -> Tensor:
     return torch.bucketize(steps, (values[:-1] + values[1:]) / 2).to(torch.uint8)
 
 
-def quantize(weight: Tensor, *, double: bool = True) -> Nf4:
-    """A matrix of finite numbers of any shape on a CPU in 4 bits; `double`: its scales in 8."""
+def quantize(weight: Tensor, *, double: bool = True, rounded_to: torch.dtype | None = None) -> Nf4:
+    """A matrix of finite numbers of any shape on a CPU in 4 bits; `double`: its scales in 8.
+
+    rounded_to: a type that the weights are rounded to before.
+    """
     flat = weight.detach().reshape(-1)
     codes = torch.empty(ceil(flat.numel() / 2), dtype=torch.uint8)
     scales = torch.empty(ceil(flat.numel() / BLOCK))
     # In pieces, so that there is no second copy of a large matrix in float32; of whole blocks, so of whole bytes.
     for begin in range(0, flat.numel(), PIECE):
-        piece = flat[begin : begin + PIECE].float()
+        piece = flat[begin : begin + PIECE].to(rounded_to).float()
         to_codes(piece, codes[begin // 2 :], scales[begin // BLOCK : (begin + PIECE) // BLOCK])
     held, nested = nest(scales) if double else (scales, None)
     return Nf4(shape=tuple(weight.shape), codes=codes, table=table(), absmax=held, nested=nested)
 
 
-PIECE = 1 << 20
-"""Weights in float32 at a time: 4 MB."""
+PIECE = 1 << 18
+"""Weights in float32 at a time: 1 MB."""
 
 
 def to_codes(flat: Tensor, codes: Tensor, scales: Tensor) -> None:

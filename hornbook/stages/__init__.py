@@ -19,6 +19,7 @@ SUMMARIES = {
     "sft": "Teach a base model to answer: supervised finetuning on conversations.",
     "reward": "Teach a model to judge answers: a reward model from pairs of a better and a worse one.",
     "align": "Teach a model what is preferred: by DPO or another loss, on pairs or on judged answers.",
+    "quantize": "Put a model's projections into 4 or 8 bits, for less memory wherever it is read.",
     "evaluate": "Measure models beside each other on held-out text, answers, preferences and minimal pairs.",
     "generate": "Continue a prompt.",
     "chat": "Talk with a model.",
