@@ -20,6 +20,7 @@ SUMMARIES = {
     "reward": "Teach a model to judge answers: a reward model from pairs of a better and a worse one.",
     "align": "Teach a model what is preferred: by DPO or another loss, on pairs or on judged answers.",
     "quantize": "Put a model's projections into 4 or 8 bits, for less memory wherever it is read.",
+    "merge": "Merge an adapter into its base: a plain model, which needs neither.",
     "evaluate": "Measure models beside each other on held-out text, answers, preferences and minimal pairs.",
     "generate": "Continue a prompt.",
     "chat": "Talk with a model.",

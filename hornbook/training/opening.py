@@ -72,13 +72,13 @@ class Opened(Words):
     model: Transformer
 
 
-def open_model(source: Input, *, device: torch.device) -> Opened:
-    """The model of a run or of a Hugging Face folder; an adapter is put on its base, and merged if it can be."""
+def open_model(source: Input, *, device: torch.device, merged: bool = True) -> Opened:
+    """The model of a run or of a Hugging Face folder; an adapter is put on its base, and `merged` if it can be."""
     folder = source.folder()
     if (folder / CONFIG).is_file():
         model = open_model(base_of(source), device=device).model
         load_adapter(model, folder)
-        if mergeable(model):
+        if merged and mergeable(model):
             merge(model)
     else:
         model = load_model(folder).to(device)
@@ -139,5 +139,5 @@ def check_length(model: Transformer, length: int, *, option: str = "length", bef
     most, before = model.architecture.max_position_embeddings, before + begun(model)
     if length + before > most:
         taken = f" and the {before} of the soft prompt are" if before else " is"
-        hint = f"{option} = {most - before}"
+        hint = f"{option} = {most - before}" if most > before else "a shorter soft prompt"
         raise UsageError(f"{option} = {length}{taken} more than the model's {most} positions", hint=hint)
