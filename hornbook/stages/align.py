@@ -94,7 +94,7 @@ def align(config: Align, run: Run) -> None:
     opened = open_model(run.input("base"), device=device)
     check_length(opened.model, config.length, before=config.begun)
     learn = _on_judged if config.loss == "kto" else _on_pairs
-    examples, steps, loss, evaluate = learn(config, run, opened, function, values["beta"], autocast)
+    examples, steps, loss, evaluate = learn(config, run, opened, function, values, autocast)
     prepare(opened.model, config, seed=config.seed, tokenizer=opened.tokenizer)
     if config.recompute:
         recompute_layers(opened.model)
@@ -120,7 +120,12 @@ Function = Callable[..., tuple[Tensor, Tensor]]
 
 
 def _on_pairs(
-    config: Align, run: Run, opened: Opened, function: Function, beta: float, autocast: torch.dtype | None
+    config: Align,
+    run: Run,
+    opened: Opened,
+    function: Function,
+    values: Mapping[str, float],
+    autocast: torch.dtype | None,
 ) -> Made:
     """To learn from pairs: a step's batches, its loss, and what is measured on held-out pairs."""
     train, valid = read_pairs(run, opened, length=config.length, bad_rows=config.bad_rows)
@@ -130,16 +135,22 @@ def _on_pairs(
     if config.loss not in REFERENCE_FREE:
         known = _reference(config, run, opened, train, autocast=autocast)
         before = likelihoods(opened.model, [example for pair in held for example in pair], autocast=autocast)
-    loss = partial(paired_loss, function=function, reference=known, beta=beta)
+    loss = partial(paired_loss, function=function, reference=known, beta=values["beta"])
     evaluate = partial(measure_pairs, opened.model, held, reference=before, autocast=autocast)
     return examples, examples.step, loss, evaluate
 
 
 def _on_judged(
-    config: Align, run: Run, opened: Opened, function: Function, beta: float, autocast: torch.dtype | None
+    config: Align,
+    run: Run,
+    opened: Opened,
+    function: Function,
+    values: Mapping[str, float],
+    autocast: torch.dtype | None,
 ) -> Made:
     """The same from judged answers, with an estimate of how far the policy is from the reference in every step."""
     train, valid = read_judged(run, opened, length=config.length, bad_rows=config.bad_rows)
+    _tell_balance(run, [judged.good for judged in train], values)
     held = valid[: config.evaluation_rows]
     others = mismatched([judged.example for judged in train], length=config.length, seed=config.seed)
     examples = _examples(config, [(judged.example,) for judged in train])
@@ -148,9 +159,23 @@ def _on_judged(
     before = likelihoods(opened.model, [judged.example for judged in held], autocast=autocast)
     drift = Drift(opened.model, examples, others, known, autocast=autocast)
     good = {judged.example.id: judged.good for judged in train}
-    loss = partial(judged_loss, function=function, reference=known, good=good, drift=drift, beta=beta)
+    loss = partial(judged_loss, function=function, reference=known, good=good, drift=drift, beta=values["beta"])
     evaluate = partial(measure_judged, opened.model, held, reference=before, autocast=autocast)
     return examples, drift.step, loss, evaluate
+
+
+def _tell_balance(run: Run, good: Sequence[bool], values: Mapping[str, float]) -> None:
+    """Count good and bad answers, and say where one kind outweighs the other by more than half."""
+    liked, disliked = sum(good), len(good) - sum(good)
+    run.count(good=liked, bad=disliked)
+    weights = values["desirable_weight"] * liked, values["undesirable_weight"] * disliked
+    if max(weights) > 1.5 * min(weights):
+        balanced = (
+            f"; undesirable_weight = {weights[0] / disliked:.3g} would balance them" if liked and disliked else ""
+        )
+        run.say(
+            f"{liked:,} good answers and {disliked:,} bad ones: the more numerous are what is learned from{balanced}"
+        )
 
 
 def _examples(config: Align, groups: Sequence[tuple[Example, ...]]) -> Examples:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hornbook.run import Run
 from hornbook.stages import load
 from hornbook.training import reference
 from tests.stages.preferring import folder as folder
-from tests.stages.preferring import write
+from tests.stages.preferring import judged, write
 
 FIRST = {"dpo": math.log(2), "robust": math.log(2), "ipo": 25.0, "hinge": 1.0, "apo_zero": 1.0, "apo_down": 1.0,
          "kto": 0.5}  # fmt: skip
@@ -62,6 +63,25 @@ def test_micro_batches_do_not_change_ktos_loss(folder: Path) -> None:
     write("pairs.jsonl", *(json.loads(line) for line in Path("pairs.jsonl").read_text().splitlines()[:12]))
     losses = [[row["loss"] for row in recorded(made(loss="kto", micro=micro)) if "loss" in row] for micro in (1, 8)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("good", "told"),
+    [
+        ("tf", None),
+        ("t", r"\d+ good answers and 0 bad ones: the more numerous are what is learned from\n"),
+        ("tttf", r"undesirable_weight = [23].\d+ would balance them"),
+    ],
+)
+def test_judgements_out_of_balance_are_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], good: str, told: str | None
+) -> None:
+    rows = [json.loads(line) for line in Path("pairs.jsonl").read_text().splitlines()]
+    write("judged.jsonl", *(judged(row, good=good[n % len(good)] == "t") for n, row in enumerate(rows)))
+    counts = read_manifest(made(rows="judged.jsonl", loss="kto", epochs=0.1)).counts
+    assert counts["good"] + counts["bad"] <= counts["answers"] == 100
+    said = capsys.readouterr().err
+    assert re.search(told, said) if told else "good answers" not in said
 
 
 def test_kto_learns_from_pairs_too(folder: Path) -> None:
