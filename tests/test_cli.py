@@ -333,6 +333,10 @@ CRAWL = 'crawl = "rows.jsonl"\n'
 CURATE = CRAWL + "[curate]\nworkers = 1\n"
 SFT = '[sft]\nbase = "model"\nrows = "rows.jsonl"\n'
 PAIRS = "evaluate --models.base model --minimal-pairs"
+EXACT = "--rows bad.jsonl --rewards.exact 1"
+REINFORCE = "reinforce model --rows bad.jsonl --prompt-length 40 --max-new-tokens 8"
+SAMPLE = "sample model --rows bad.jsonl --prompt-length 40 --max-new-tokens 8"
+ASKED = rows({"question": "Who?", "answer": "me"})
 MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     # the command
     ("unknown-command", "pretrian", nothing, 2),
@@ -492,6 +496,16 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("quantize-again", "quantize few", lambda folder: _few_bits(folder), 1),
     ("quantize-adapter", "quantize adapter", lambda folder: _adapter(folder), 1),
     ("generate-damaged-scales", "generate few --prompt a", lambda folder: _few_bits(folder, without=".absmax"), 1),
+    ("reinforce-no-such-reward", f"{REINFORCE} --rewards.gsm9k 1", ASKED, 2),
+    ("reinforce-no-pattern", f"{REINFORCE} --rewards.regex 1", ASKED, 2),
+    ("reinforce-bad-pattern", f"{REINFORCE} --rewards.regex 1 --pattern '(a)\\1'", ASKED, 2),
+    ("reinforce-no-reward-model", f"{REINFORCE} --rewards.model 1", ASKED, 2),
+    ("reinforce-one-answer", f"{REINFORCE} --rewards.exact 1 --samples 1", ASKED, 2),
+    ("reinforce-all-punished", f"{REINFORCE} --rewards.exact 1 --overlong 8", ASKED, 2),
+    ("reinforce-long-question", f"reinforce model {EXACT} --prompt-length 3 --max-new-tokens 8", ASKED, 1),
+    ("sample-no-number", f"{SAMPLE} --rewards.gsm8k 1", ASKED, 1),
+    ("sample-no-answer", f"{SAMPLE} --rewards.exact 1", rows(said("user")), 1),
+    ("sample-no-tests", f"{SAMPLE} --rewards.python 1", ASKED, 1),
     ("evaluate-bad-rows", "evaluate --models.base model --rows held", lambda folder: _held(folder), 1),
     ("evaluate-bad-gzip", f"{PAIRS} bad.jsonl.gz", lambda folder: _spoil(folder / "bad.jsonl.gz"), 1),
     ("evaluate-no-pairs", f"{PAIRS} nowhere.jsonl", nothing, 2),

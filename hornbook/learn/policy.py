@@ -124,16 +124,17 @@ def ppo(
     advantages: Tensor,
     values: Tensor,
     old_values: Tensor,
+    returns: Tensor,
     *,
     clip: float,
     value_weight: float,
 ) -> tuple[Tensor, Tensor]:
     """PPO with a value head (arXiv 1707.06347, eq. 9, without the entropy term): all [N], and N.
 
-    The value's loss is 1/2 max((V - R)^2, (V_old + clip(V - V_old) - R)^2), R = A + V_old.
+    The value's loss is 1/2 max((V - R)^2, (V_old + clip(V - V_old) - R)^2), where R is the advantage before it was
+    whitened, plus V_old.
     """
-    gain = surrogate(policy, old, whiten(advantages), low=clip, high=clip)
-    returns = advantages + old_values
+    gain = surrogate(policy, old, advantages, low=clip, high=clip)
     near = old_values + (values - old_values).clamp(-clip, clip)
     error = torch.maximum((values - returns).square(), (near - returns).square()) / 2
     return (value_weight * error - gain).sum(), values.new_tensor(float(len(values)))

@@ -36,21 +36,25 @@ Score = Callable[[Sequence[str], Sequence[Asked]], list[float]]
 
 MARK = "####"
 """What stands before the final answer in GSM8K (arXiv 2110.14168)."""
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_NUMBERS = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
 
 
 def gsm8k(completion: str, question: Asked) -> float:
     """1 where the final number is the right one: the one behind the last `####`, without one the last of the text."""
+    return float(final_number(completion) == _number(question))
+
+
+def _number(question: Asked) -> Decimal:
     right = final_number(_answer(question))
     if right is None:
         raise InputError(f"{question.where}: answer = {question.answer!r} holds no number", hint='"answer": "#### 72"')
-    return float(final_number(completion) == right)
+    return right
 
 
 def final_number(text: str) -> Decimal | None:
     """`#### $1,234.50.` is 1234.5; None where there is no number."""
     _, marked, behind = text.rpartition(MARK)
-    found = _NUMBER.findall(behind if marked else text)
+    found = _NUMBERS.findall(behind if marked else text)
     if not found:
         return None
     # Behind the mark the first number is meant: the answer comes before what a model goes on to say.
@@ -148,6 +152,10 @@ OPTIONS = {"regex": "pattern", "length": "target", "format": "tags"}
 """The option that a reward cannot do without."""
 WHOLE = ("python",)
 """Those that judge many completions at a time."""
+
+
+NEEDED: dict[str, Callable[[Asked], object]] = {"gsm8k": _number, "exact": _answer, "python": _tests}
+"""What a reward reads of the row, so that a row without it is found before anything is learned."""
 
 
 def named(name: str, **options: Any) -> Score:

@@ -19,6 +19,8 @@ SUMMARIES = {
     "sft": "Teach a base model to answer: supervised finetuning on conversations.",
     "reward": "Teach a model to judge answers: a reward model from pairs of a better and a worse one.",
     "align": "Teach a model what is preferred: by DPO or another loss, on pairs or on judged answers.",
+    "sample": "Answer questions several times and keep what the reward prefers, as rows for `sft` and `align`.",
+    "reinforce": "Teach a model what is rewarded: reinforcement learning from its own answers.",
     "quantize": "Put a model's projections into 4 or 8 bits, for less memory wherever it is read.",
     "merge": "Merge an adapter into its base: a plain model, which needs neither.",
     "evaluate": "Measure models beside each other on held-out text, answers, preferences and minimal pairs.",

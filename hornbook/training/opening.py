@@ -36,7 +36,7 @@ class Words:
         Raises:
             InputError: there is none, and the tokenizer lacks the tokens that ours writes.
         """
-        own = _own_template(self.folder)
+        own = own_template(self.folder)
         missing = [text for text in (bpe.END_OF_TEXT, bpe.TURN_START, bpe.TURN_END) if self._id(text) is None]
         if own is None and missing:
             raise InputError(
@@ -97,7 +97,7 @@ def open_words(folder: Path) -> Words:
     return Words(tokenizer=bpe.load(folder), folder=folder, special=special)
 
 
-def _own_template(folder: Path) -> str | None:
+def own_template(folder: Path) -> str | None:
     """The text of `chat_template.jinja`, or what `tokenizer_config.json` holds: one template, or several by name."""
     path = folder / "chat_template.jinja"
     if path.is_file():

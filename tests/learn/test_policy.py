@@ -119,7 +119,10 @@ def test_gradients_in_float64() -> None:
     assert checked(lambda p: rloo(p, old[mask], each, examples, count=6, low=0.9, high=9.0)[0], flat)
     values = torch.randn(20, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     before = values.detach() + 0.3
-    assert checked(lambda p, v: ppo(p, old[mask], spread, v, before, clip=0.2, value_weight=0.5)[0], flat, values)
+    returns = before + spread
+    assert checked(
+        lambda p, v: ppo(p, old[mask], spread, v, before, returns, clip=0.2, value_weight=0.5)[0], flat, values
+    )
 
 
 def test_on_policy_grpo_is_the_gradient_of_reinforce() -> None:
@@ -179,7 +182,9 @@ def test_advantages_are_discounted_sums_of_surprises(length: int, gamma: float, 
 def test_ppo_is_its_equation() -> None:
     g = torch.Generator().manual_seed(3)
     policy, old, surprise, values, before = torch.randn(5, 7, dtype=torch.float64, generator=g) / 2
-    total, count = ppo(policy, old, surprise, values, before, clip=0.2, value_weight=0.1)
+    total, count = ppo(
+        policy, old, whiten(surprise), values, before, surprise + before, clip=0.2, value_weight=0.1
+    )
     mean, spread = surprise.mean().item(), surprise.std().item()
     wanted = 0.0
     for p, q, a, v, b in zip(*(x.tolist() for x in (policy, old, surprise, values, before)), strict=True):
