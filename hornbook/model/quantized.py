@@ -46,6 +46,11 @@ class Quantized(nn.Module):
         raise NotImplementedError
 
     @property
+    def numel(self) -> int:
+        """How many weights."""
+        return self.out_features * self.in_features
+
+    @property
     def weight(self) -> Tensor:
         """float32[N, K]: what the codes stand for, made anew each time it is read."""
         return self.rows(0, self.out_features, torch.float32)

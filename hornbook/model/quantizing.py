@@ -12,7 +12,7 @@ from hornbook.model import bnb, nf4
 from hornbook.model.bnb import Kind, Parts
 from hornbook.model.configuration import family_of
 from hornbook.model.int8 import Int8Linear, to_int8
-from hornbook.model.names import WeightNames
+from hornbook.model.names import WeightNames, regroup
 from hornbook.model.quantized import Nf4Linear, Quantized
 from hornbook.model.transformer import Transformer
 
@@ -40,6 +40,21 @@ def quantize_weight(weight: Tensor, kind: Kind, *, double: bool) -> dict[str, Te
     return bnb.nf4_parts(nf4.quantize(weight, double=double), stored_as=weight.dtype)
 
 
+def quantize(model: Transformer, kind: Kind) -> None:
+    """Put the projections of a model into few bits, the same as if they were read so.
+
+    Raises:
+        InputError: some are already.
+    """
+    if quantized(model):
+        raise InputError("the base's projections are quantized already", hint="leave out quantize")
+    names = family_of(model.architecture).names
+    for path, linear in dense_projections(model).items():
+        weight = linear.weight.detach()
+        rows = names.rows_to_file(path, weight, model.architecture).to(rounded_to(weight.dtype))
+        model.set_submodule(path, quantize_projection(model, path, rows, kind, double=True, names=names))
+
+
 def quantize_projection(
     model: Transformer, path: str, weight: Tensor, kind: Kind, *, double: bool, names: WeightNames
 ) -> Quantized:
@@ -51,6 +66,17 @@ def quantize_projection(
         return Int8Linear(*to_int8(rows), bias=linear.bias, stored_as=weight.dtype)
     made = nf4.quantize(weight, double=double)
     return Nf4Linear(made, bias=linear.bias, stored_as=weight.dtype, heads=heads(model, path, names))
+
+
+def requantize(projection: Quantized, weight: Tensor, bias: nn.Parameter | None) -> Quantized:
+    """A projection of another weight [N, K] and bias, in as many bits as this one."""
+    rounded = weight.to(projection.stored_as)
+    if isinstance(projection, Int8Linear):
+        return Int8Linear(*to_int8(rounded), bias=bias, stored_as=projection.stored_as)
+    assert isinstance(projection, Nf4Linear)
+    rows = rounded if projection.heads is None else regroup(rounded, 3, projection.heads)
+    made = nf4.quantize(rows, double=projection.nested_absmax is not None)
+    return Nf4Linear(made, bias=bias, stored_as=projection.stored_as, heads=projection.heads)
 
 
 def read_projection(

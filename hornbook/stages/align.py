@@ -91,7 +91,7 @@ def align(config: Align, run: Run) -> None:
     device = choose_device(config.device, deterministic=config.deterministic)
     autocast = choose_precision(config.precision, device)
     check_base(run.input("base"), config)
-    opened = open_model(run.input("base"), device=device)
+    opened = open_model(run.input("base"), device=device, quantize=config.quantize)
     check_length(opened.model, config.length, before=config.begun)
     learn = _on_judged if config.loss == "kto" else _on_pairs
     examples, steps, loss, evaluate = learn(config, run, opened, function, values, autocast)

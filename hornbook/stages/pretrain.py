@@ -195,7 +195,7 @@ def _model(
             config.seed
         )
     check_base(run.input("base"), config)
-    opened = open_model(run.input("base"), device=torch.device("cpu"))
+    opened = open_model(run.input("base"), device=torch.device("cpu"), quantize=config.quantize)
     check_length(opened.model, config.length, before=config.begun)
     pieces = {} if opened.tokenizer.to_str() == tokenizer.to_str() else new_pieces(opened.tokenizer, tokenizer)
     if pieces is None:

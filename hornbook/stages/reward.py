@@ -75,7 +75,7 @@ def reward(config: Reward, run: Run) -> None:
     if config.begun:
         raise UsageError("a reward model is saved whole, and a soft prompt cannot be merged", hint="--lora.r 8")
     check_base(run.input("base"), config)
-    opened = open_model(run.input("base"), device=device)
+    opened = open_model(run.input("base"), device=device, quantize=config.quantize)
     check_length(opened.model, config.length, before=config.begun)
     # The last token takes a position too: the score is read there.
     train, valid = read_pairs(run, opened, length=config.length - 1, bad_rows=config.bad_rows)

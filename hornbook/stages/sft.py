@@ -70,7 +70,7 @@ def sft(config: Sft, run: Run) -> None:
     run.track(config.track)
     device = choose_device(config.device, deterministic=config.deterministic)
     check_base(run.input("base"), config)
-    opened = open_model(run.input("base"), device=device)
+    opened = open_model(run.input("base"), device=device, quantize=config.quantize)
     check_length(opened.model, config.length, before=config.begun)
     train, valid = _examples(config, run, opened)
     prepare(opened.model, config, seed=config.seed, tokenizer=opened.tokenizer)

@@ -15,6 +15,7 @@ from hornbook.model.adapters.attached import adapters
 from hornbook.model.adapters.folder import CONFIG, kind_merges
 from hornbook.model.adapters.lora import faster
 from hornbook.model.adapters.soft import attach_prefix, attach_prompt
+from hornbook.model.quantizing import quantized
 from hornbook.model.transformer import Transformer
 from hornbook.text.bpe import encode_texts
 from hornbook.training.opening import base_of
@@ -25,7 +26,13 @@ def prepare(model: Transformer, options: Training, *, seed: int, tokenizer: Toke
     """Make the model ready to learn: whole, or only a new adapter.
 
     tokenizer: of the text that a soft prompt begins as.
+
+    Raises:
+        UsageError: it is in few bits, and is to learn whole.
     """
+    if not options.adapts and quantized(model):
+        hint = "give an adapter, such as lora = {}, or start from the model that it was made of"
+        raise UsageError("the base's projections are in few bits, which do not learn", hint=hint)
     if (given := options.lora) is not None:
         lora.attach(
             model,

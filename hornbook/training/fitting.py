@@ -21,6 +21,7 @@ from hornbook.learn.schedules import warmup_stable_decay
 from hornbook.memory import resident
 from hornbook.model.adapters.attached import adapters
 from hornbook.model.cost import training_flops
+from hornbook.model.quantizing import quantized
 from hornbook.model.transformer import Transformer
 from hornbook.run import Run
 
@@ -91,7 +92,7 @@ def _summarize(run: Run, model: Transformer, optimizer: Optimizer, *, steps: int
     """What the manifest and the report say of a training that is done."""
     run.result(
         steps=steps,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=sum(p.numel() for p in model.parameters()) + sum(held.numel for held in quantized(model).values()),
         trainable=sum(p.numel() for p in optimizer.named.values()),
     )
     if rows := run.recorded():

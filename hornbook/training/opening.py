@@ -15,7 +15,9 @@ from hornbook.manifest import Input
 from hornbook.model.adapters.folder import CONFIG, load_adapter
 from hornbook.model.adapters.merging import merge, mergeable
 from hornbook.model.adapters.soft import begun
+from hornbook.model.bnb import Kind
 from hornbook.model.folder import read_json
+from hornbook.model.quantizing import quantize as put_into
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import generation_ends, load_model
 from hornbook.text import bpe
@@ -72,16 +74,21 @@ class Opened(Words):
     model: Transformer
 
 
-def open_model(source: Input, *, device: torch.device, merged: bool = True) -> Opened:
-    """The model of a run or of a Hugging Face folder; an adapter is put on its base, and `merged` if it can be."""
+def open_model(source: Input, *, device: torch.device, merged: bool = True, quantize: Kind | None = None) -> Opened:
+    """The model of a run or of a Hugging Face folder; an adapter is put on its base, and `merged` if it can be.
+
+    quantize: put its projections into few bits, as they are read where no adapter is in the way.
+    """
     folder = source.folder()
     if (folder / CONFIG).is_file():
         model = open_model(base_of(source), device=device).model
         load_adapter(model, folder)
         if merged and mergeable(model):
             merge(model)
+        if quantize is not None:
+            put_into(model, quantize)
     else:
-        model = load_model(folder).to(device)
+        model = load_model(folder, quantize=quantize).to(device)
     return opened_with(model.to(device), folder)
 
 

@@ -10,6 +10,7 @@ from hornbook.config import Bounds, Count, Positive, Unhashed
 from hornbook.device import Device, Precision
 from hornbook.errors import UsageError
 from hornbook.model.adapters.initial import Init
+from hornbook.model.bnb import Kind
 from hornbook.trackers import TrackerName
 
 ADAPTERS = ("lora", "prefix", "prompt", "ia3")
@@ -84,6 +85,8 @@ class Training:
     """Train only a prompt: embeddings before every document."""
     ia3: Ia3 | None = None
     """Train only factors for keys, values and the MLP."""
+    quantize: Kind | None = None
+    """Keep the base, which does not learn, in 4 or 8 bits (QLoRA, arXiv 2305.14314); only with an adapter."""
     device: Device = "auto"
     """Where to compute."""
     precision: Precision = "auto"
@@ -99,6 +102,11 @@ class Training:
         given = [name for name in ADAPTERS if getattr(self, name) is not None]
         if len(given) > 1:
             raise UsageError(f"{' and '.join(given)} are adapters, and a model learns one", hint="give one of them")
+        if self.quantize is not None and not given:
+            raise UsageError(
+                f"quantize = {self.quantize!r} freezes the base in few bits, so only an adapter can learn",
+                hint="give one, such as lora = {}",
+            )
 
     @property
     def adapts(self) -> bool:

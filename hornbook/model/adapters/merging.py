@@ -10,6 +10,8 @@ from torch import nn
 from hornbook.errors import InputError
 from hornbook.model.adapters.attached import Part, Update, parts, updates
 from hornbook.model.adapters.projections import bias, matrix
+from hornbook.model.quantized import Quantized
+from hornbook.model.quantizing import requantize
 from hornbook.model.transformer import Transformer
 
 
@@ -43,7 +45,7 @@ def mergeable(model: nn.Module) -> bool:
 def merge(model: Transformer) -> Merged:
     """Add the adapters into the weights, each as far as it is on: a plain model, all of it trainable.
 
-    Computed in float64 and rounded once.
+    Computed in float64 and rounded once; what was in few bits is put into as few again.
 
     Raises:
         InputError: an adapter is no change of weights.
@@ -63,20 +65,25 @@ def merge(model: Transformer) -> Merged:
     return Merged(model, base, max(errors), max(changes))
 
 
-def merged(projection: nn.Module, added: list[Update]) -> tuple[nn.Linear, float, float]:
-    """The plain projection with updates in it; the largest error and the largest change of a weight."""
+def merged(projection: nn.Module, added: list[Update]) -> tuple[nn.Module, float, float]:
+    """The projection with updates in it, in as many bits; the largest error and the largest change of a weight."""
     before, offset = matrix(projection), bias(projection)
     exact, moved = before.double(), None if offset is None else offset.double()
     for update in added:
         if update.adapter.weight:
             exact, moved = update.applied(exact, moved)
-    linear = nn.Linear(exact.shape[1], exact.shape[0], bias=moved is not None, device="meta", dtype=before.dtype)
-    linear.weight = nn.Parameter(exact.to(before.dtype))
-    if moved is not None:
-        linear.bias = nn.Parameter(moved.to(before.dtype))
+    own_bias = None if moved is None else nn.Parameter(moved.to(before.dtype))
+    made: nn.Linear | Quantized
+    if isinstance(projection, Quantized):
+        made = requantize(projection, exact, own_bias)
+    else:
+        made = nn.Linear(exact.shape[1], exact.shape[0], bias=own_bias is not None, device="meta", dtype=before.dtype)
+        made.weight = nn.Parameter(exact.to(before.dtype))
+        if own_bias is not None:
+            made.bias = own_bias
     with torch.no_grad():
-        error, change = (linear.weight - exact).abs().max().item(), (exact - before).abs().max().item()
-    return linear, error, change
+        error, change = (made.weight - exact).abs().max().item(), (exact - before).abs().max().item()
+    return made, error, change
 
 
 def _a(part: Part) -> str:
