@@ -487,7 +487,12 @@ MISTAKES: tuple[tuple[str, str, Prepare, int], ...] = (
     ("sft-column-missing", "sft model --rows bad.jsonl", rows({"instruction": "Add.", "input": "2, 2"}), 1),
     ("sft-judged-bad", "sft model --rows bad.jsonl", rows({"prompt": "a", "completion": "b", "label": False}), 1),
     ("sft-quantize-whole", "sft model --rows rows.jsonl --quantize nf4", nothing, 2),
-    ("sft-few-bits-whole", "sft few --rows bad.jsonl", also(lambda f: _few_bits(f), rows(said("user", "assistant"))), 2),
+    (
+        "sft-few-bits-whole",
+        "sft few --rows bad.jsonl",
+        also(lambda folder: _few_bits(folder), rows(said("user", "assistant"))),
+        2,
+    ),
     ("sft-not-a-model", "sft crawl --rows bad.jsonl", rows(said("user", "assistant")), 1),
     ("align-parameter-of-another-loss", "align model --rows bad.jsonl --loss ipo --gamma 0.5", rows({}), 2),
     ("reward-model-as-base", "align model --rows bad.jsonl", lambda folder: _reward(folder / "model"), 1),

@@ -31,7 +31,7 @@ def prepare(model: Transformer, options: Training, *, seed: int, tokenizer: Toke
         UsageError: it is in few bits, and is to learn whole.
     """
     if not options.adapts and quantized(model):
-        hint = "give an adapter, such as lora = {}, or start from the model that it was made of"
+        hint = "give an adapter (--lora.r 8, or in a recipe lora = {}), or start from the model that it was made of"
         raise UsageError("the base's projections are in few bits, which do not learn", hint=hint)
     if (given := options.lora) is not None:
         lora.attach(

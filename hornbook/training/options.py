@@ -105,7 +105,7 @@ class Training:
         if self.quantize is not None and not given:
             raise UsageError(
                 f"quantize = {self.quantize!r} freezes the base in few bits, so only an adapter can learn",
-                hint="give one, such as lora = {}",
+                hint="give one: --lora.r 8, or in a recipe lora = {}",
             )
 
     @property
