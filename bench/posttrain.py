@@ -26,7 +26,7 @@ BATCH = 8
 """Conversations, or pairs, in a step."""
 MICRO = 1
 """Rows of up to two conversations that we compute at a time: the result is the same, and memory less."""
-RANK, ALPHA = 8, 16
+RANK, ALPHA, VIRTUAL = 8, 16, 16
 RATE = 1e-4
 BREAKS = (
     ("'<|im_end|>' -}}{%- endgeneration", "'<|im_end|>\\n' -}}{%- endgeneration"),
@@ -88,16 +88,20 @@ def opened(folder: Path) -> Opened:
     return open_model(Input(folder / "model"), device=torch.device("cpu"))
 
 
-def adapter(lora: bool) -> Any:
-    from hornbook.training.options import Lora, Training
+def adapter(lora: bool, soft: str = "") -> Any:
+    from hornbook.training.options import Lora, Prefix, Prompt, Training
 
-    return Training(lora=Lora(r=RANK, alpha=ALPHA) if lora else None)
+    return Training(
+        lora=Lora(r=RANK, alpha=ALPHA) if lora else None,
+        prefix=Prefix(tokens=VIRTUAL) if soft == "prefix" else None,
+        prompt=Prompt(tokens=VIRTUAL) if soft == "prompt" else None,
+    )
 
 
 # -- SFT --------------------------------------------------------------------------------------------------------------
 
 
-def sft(*, folder: Path, rows: int, lora: bool = False, fp32: bool = False, **_: int) -> Measured:
+def sft(*, folder: Path, rows: int, lora: bool = False, soft: str = "", fp32: bool = False, **_: int) -> Measured:
     """Our packed rows, loss on answers."""
     import torch
 
@@ -107,7 +111,7 @@ def sft(*, folder: Path, rows: int, lora: bool = False, fp32: bool = False, **_:
 
     model = opened(folder)
     examples = _examples(model, rows)
-    prepare(model.model, adapter(lora), seed=0)
+    prepare(model.model, adapter(lora, soft), seed=0)
     data = Examples([(e,) for e in examples], length=LENGTH, groups_per_step=BATCH, rows=BATCH, seed=0)
     of_first = batched([(e,) for e in examples[:BATCH]], length=LENGTH, rows=BATCH)
     with torch.no_grad():
@@ -156,7 +160,7 @@ def _fitted(
 
 
 def sft_trl(
-    *, folder: Path, rows: int, lora: bool = False, fp32: bool = False, best: bool = False, **_: int
+    *, folder: Path, rows: int, lora: bool = False, soft: str = "", fp32: bool = False, best: bool = False, **_: int
 ) -> Measured:
     """TRL's SFTTrainer."""
     import torch
@@ -166,7 +170,7 @@ def sft_trl(
     grouped = {"train_sampling_strategy": "group_by_length"} if best else {}
     config = SFTConfig(**_arguments(folder, best, fp32), **grouped, assistant_only_loss=True)
     data = Dataset.from_list([{"messages": row} for row in conversations(rows)])
-    trainer = SFTTrainer(str(folder / "model"), config, train_dataset=data, peft_config=_peft(lora))
+    trainer = SFTTrainer(str(folder / "model"), config, train_dataset=data, peft_config=_peft(lora, soft))
     encoded = [trainer.train_dataset[at] for at in range(len(trainer.train_dataset))]
     batch = trainer.data_collator(encoded[:BATCH])
     with torch.no_grad():
@@ -193,9 +197,12 @@ def _arguments(folder: Path, best: bool, fp32: bool) -> dict[str, Any]:
     }
 
 
-def _peft(lora: bool) -> Any:
-    from peft import LoraConfig
+def _peft(lora: bool, soft: str = "") -> Any:
+    from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig
 
+    if soft:
+        kind = PrefixTuningConfig if soft == "prefix" else PromptTuningConfig
+        return kind(num_virtual_tokens=VIRTUAL, task_type="CAUSAL_LM")
     return LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM") if lora else None
 
 
@@ -348,7 +355,7 @@ def versus_trl(name: str, sizes: dict[str, dict[str, Any]], ours: Any, trl: Any,
     return Row(name, "useful tokens/s", sizes, ours, peers, prepare=_prepare, threads=CORES, repeats=2)
 
 
-def _prepare(*, folder: Path, lora: bool = False, fp32: bool = False, **sizes: int) -> None:
+def _prepare(*, folder: Path, lora: bool = False, soft: str = "", fp32: bool = False, **sizes: int) -> None:
     model_folder(folder=folder, **sizes)
 
 

@@ -16,13 +16,14 @@ from hornbook.model.transformer import keyed_seed
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """x -> x mask / (1 - p), where `key` names the mask."""
+    """x -> x times a mask of 0 and 1 / (1 - p), which `key` names."""
 
     p: float
     key: str
     seed: int
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def mask(self, x: Tensor) -> Tensor:
+        """Of the shape and the type of x."""
         generator = torch.Generator(x.device).manual_seed(keyed_seed(self.seed, self.key))
         kept = torch.empty(x.shape, dtype=x.dtype, device=x.device).bernoulli_(1 - self.p, generator=generator)
-        return x * kept.div_(1 - self.p)
+        return kept.div_(1 - self.p)

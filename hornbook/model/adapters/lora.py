@@ -146,7 +146,7 @@ class _AddLowRank(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, out: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float, drop: Dropout | None) -> Tensor:
         ctx.scale, ctx.drop = scale, drop
-        rows = _rows(x if drop is None else drop(x), out.dtype)
+        rows = _rows(x if drop is None else x * drop.mask(x), out.dtype)
         down = rows @ a.to(out.dtype).T
         ctx.save_for_backward(x, a, b, down)
         return torch.addmm(_rows(out, out.dtype), down, b.to(out.dtype).T, alpha=scale).view(out.shape)
@@ -157,12 +157,13 @@ class _AddLowRank(torch.autograd.Function):
         whole = gradients[0]
         of_out = _rows(whole, down.dtype)
         of_down = (of_out @ b.to(down.dtype)).mul_(ctx.scale)
+        mask = None if ctx.drop is None else ctx.drop.mask(x)
         of_x = of_a = of_b = None
         if ctx.needs_input_grad[1]:
             of_x = (of_down @ a.to(down.dtype)).view(x.shape).to(x.dtype)
-            of_x = of_x if ctx.drop is None else ctx.drop(of_x)
+            of_x = of_x if mask is None else of_x.mul_(mask)
         if ctx.needs_input_grad[2]:
-            of_a = (of_down.T @ _rows(x if ctx.drop is None else ctx.drop(x), down.dtype)).to(a.dtype)
+            of_a = (of_down.T @ _rows(x if mask is None else x * mask, down.dtype)).to(a.dtype)
         if ctx.needs_input_grad[3]:
             of_b = (of_out.T @ down).mul_(ctx.scale).to(b.dtype)
         return whole, of_x, of_a, of_b, None, None

@@ -187,7 +187,7 @@ def test_the_gradient_is_that_of_the_equation(drop: bool) -> None:
     mask = lora.Dropout(0.3, "here", 0) if drop else None
 
     def plain(out: Tensor, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        return out + 1.5 * (x if mask is None else mask(x)) @ a.T @ b.T
+        return out + 1.5 * (x if mask is None else x * mask.mask(x)) @ a.T @ b.T
 
     inputs = (out, x, a, b)
     torch.testing.assert_close(add_low_rank(*inputs, scale=1.5, drop=mask), plain(*inputs))
@@ -234,7 +234,7 @@ def test_dropout_is_a_function_of_seed_step_micro_batch_and_module() -> None:
     assert not torch.equal(found[0, 0], found[0, 1])
     assert not torch.equal(found[0, 0], found[1, 0])
     update = next(part for part in parts(model).values() if isinstance(part, LowRank))
-    masks = [lora.Dropout(0.5, f"{at}", 0)(torch.ones(10_000)) for at in (update.path, "other")]
+    masks = [lora.Dropout(0.5, f"{at}", 0).mask(torch.ones(10_000)) for at in (update.path, "other")]
     assert not torch.equal(*masks)
     assert masks[0].mean().item() == pytest.approx(1, abs=0.05)
     assert set(masks[0].tolist()) == {0.0, 2.0}
