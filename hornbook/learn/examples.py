@@ -14,6 +14,9 @@ from hornbook.learn.batches import Batch, Integers, Row, stack
 from hornbook.learn.packing import pack
 from hornbook.text.document import order_key
 
+LENGTHS_TRIED = 8
+"""Lengths of rows into which the examples of a step are packed, to find the one that pads least."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -79,9 +82,24 @@ class Examples:
 
 def batched(groups: Sequence[tuple[Example, ...]], *, length: int, rows: int, alone: bool = False) -> tuple[Batch, ...]:
     """Pack groups into rows of at most `length` positions and rows into batches of `rows`; every group once."""
-    packed = pack([_size(group, alone=alone) for group in groups], length=length)
+    packed = _tightest([_size(group, alone=alone) for group in groups], length=length, rows=rows)
     laid = [_row([groups[i] for i in row], alone=alone) for row in packed]
     return tuple(stack(laid[i : i + rows]) for i in range(0, len(laid), rows))
+
+
+def _tightest(sizes: Sequence[int], *, length: int, rows: int) -> list[Integers]:
+    """Of packings into rows of several lengths up to `length`, the one with the fewest positions, padding included.
+
+    A few conversations seldom fill full rows: the last is short, and what is beside it in its batch is padding.
+    """
+
+    def positions(packed: list[Integers]) -> int:
+        filled = [sum(sizes[i] for i in row) for row in packed]
+        return sum(len(filled[i : i + rows]) * max(filled[i : i + rows]) for i in range(0, len(filled), rows))
+
+    lengths = np.linspace(max(sizes, default=length), length, LENGTHS_TRIED, dtype=np.int64)
+    # Of equal ones the shortest rows: attention is square.
+    return min((pack(sizes, length=int(tried)) for tried in lengths), key=positions)
 
 
 def longest(groups: Sequence[tuple[Example, ...]]) -> int:

@@ -199,7 +199,8 @@ def _conversations(row: _Place) -> list[Conversation]:
     if not any(message["role"] == "assistant" for message in messages):
         key = turns[0].key.partition("[")[0]
         raise Fault("no assistant turn to learn from", key=key, value=[m["role"] for m in messages])
-    return [Conversation(row.id, messages, row.where, row.read_as)]
+    read_as = row.read_as + (", the chosen ones" if row.parts.rejected is not None else "")
+    return [Conversation(row.id, messages, row.where, read_as)]
 
 
 def _preferences(row: _Place) -> list[Preference]:

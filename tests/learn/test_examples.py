@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hornbook.errors import EmptyInput, InputError
 from hornbook.learn.examples import Example, Examples, batched
 from hornbook.learn.loop import answer_log_probabilities, next_token
+from hornbook.learn.packing import pack
 from tests.learn import tiny
 
 torch.set_num_threads(1)
@@ -70,3 +73,26 @@ def test_no_examples_and_too_long_ones() -> None:
         Examples([], length=8, groups_per_step=1, rows=1, seed=0)
     with pytest.raises(InputError, match="e0: 11 tokens do not fit a row of 8"):
         Examples(examples([12]), length=8, groups_per_step=1, rows=1, seed=0)
+
+
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=30), st.integers(1, 9))
+def test_rows_are_no_longer_than_asked_and_pad_no_more_than_full_ones(sizes: list[int], rows: int) -> None:
+    """`sizes` in tokens, of which n take n - 1 positions."""
+    batches = batched(examples(sizes), length=64, rows=rows)
+    assert sorted(name for batch in batches for name in batch.document_ids) == sorted(
+        f"e{n}" for n in range(len(sizes))
+    )
+    assert all(batch.tokens.shape[1] <= 64 and batch.tokens.shape[0] <= rows for batch in batches)
+    full = [sum(sizes[i] - 1 for i in row) for row in pack([size - 1 for size in sizes], length=64)]
+    padded = sum(len(full[i : i + rows]) * max(full[i : i + rows]) for i in range(0, len(full), rows))
+    assert sum(batch.tokens.numel() for batch in batches) <= padded
+
+
+def test_eight_conversations_fill_nine_tenths_of_their_rows() -> None:
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(50):
+        sizes = rng.lognormal(5.3, 0.5, 8).clip(20, 512).astype(int).tolist()
+        (batch,) = batched(examples(sizes), length=512, rows=8)
+        shares.append((sum(sizes) - 8) / batch.tokens.numel())
+    assert np.mean(shares) > 0.9

@@ -49,11 +49,14 @@ ROWS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("prompts with completions (not used: source)", {"prompt": ASKED, "response": ANSWERED, "source": "school"}),
     ("questions with answers", {"question": ASKED, "answer": ANSWERED}),
     ("questions with answers", {"context": ASKED, "continuation": ANSWERED}),
-    ("pairs of answers", {"prompt": ASKED, "chosen": ANSWERED, "rejected": "Five."}),
-    ("pairs of answers", {"conversations": [HUMAN], "chosen": GPT, "rejected": GPT | {"value": "Five."}}),
-    ("pairs of answers", {"prompt": ASKED, "matching": ANSWERED, "not_matching": "Five."}),
+    ("pairs of answers, the chosen ones", {"prompt": ASKED, "chosen": ANSWERED, "rejected": "Five."}),
     (
-        "pairs of answers",
+        "pairs of answers, the chosen ones",
+        {"conversations": [HUMAN], "chosen": GPT, "rejected": GPT | {"value": "Five."}},
+    ),
+    ("pairs of answers, the chosen ones", {"prompt": ASKED, "matching": ANSWERED, "not_matching": "Five."}),
+    (
+        "pairs of answers, the chosen ones",
         {
             "chosen": f"\n\nHuman: {ASKED}\n\nAssistant: {ANSWERED}",
             "rejected": f"\n\nHuman: {ASKED}\n\nAssistant: Five.",
@@ -74,7 +77,7 @@ def test_a_conversation_is_the_same_in_every_format(read_as: str, row: dict[str,
 
 
 def test_every_format_that_makes_conversations_has_a_row() -> None:
-    named = {name.partition(" (not")[0] for name, _ in ROWS}
+    named = {name.partition(" (not")[0].partition(",")[0] for name, _ in ROWS}
     assert named == {format.name for format in FORMATS if "conversation" in format.makes}
 
 
