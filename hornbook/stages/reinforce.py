@@ -25,7 +25,7 @@ from hornbook.model.adapters.attached import adapter_off, adapters
 from hornbook.model.recompute import recompute_layers
 from hornbook.model.transformer import Transformer, keyed_seed
 from hornbook.run import Run
-from hornbook.training.adapting import make_optimizer, prepare
+from hornbook.training.adapting import check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import Opened, check_length, open_model
 from hornbook.training.options import Training
@@ -90,12 +90,14 @@ def reinforce(config: Reinforce, run: Run) -> None:
     run.track(config.track)
     device = choose_device(config.device, deterministic=config.deterministic)
     method = _method(config)
+    check_base(run.input("base"), config)
     opened = open_model(run.input("base"), device=device)
-    check_length(opened.model, config.prompt_length + config.max_new_tokens, option="prompt_length + max_new_tokens")
+    length = config.prompt_length + config.max_new_tokens
+    check_length(opened.model, length, option="prompt_length + max_new_tokens", before=config.begun)
     asked, train, valid = _questions(config, run, opened)
     judge = make_judge(config, run, opened, asked, device=device)
     reference = _Reference(run, opened.model, device, stays=method.beta > 0 and not config.adapts)
-    prepare(opened.model, config, seed=config.seed)
+    prepare(opened.model, config, seed=config.seed, tokenizer=opened.tokenizer)
     if method.critic:
         add_critic(opened.model)
     if config.recompute:

@@ -175,3 +175,10 @@ def test_a_reward_model_is_one_more_reward(folder: Path) -> None:
     row = metrics(run)[1]
     assert row["reward"] == pytest.approx(0.5 * row["reward/model"] + row["reward/length"], abs=1e-6)
     assert Input(run).manifest is not None
+
+
+@pytest.mark.parametrize("adapter", [{"prompt": {"tokens": 2}}, {"prefix": {"tokens": 2}}, {"ia3": {}}], ids=str)
+def test_other_adapters_than_lora_learn_too(folder: Path, adapter: dict[str, Any]) -> None:
+    run = made(**{**OPTIONS, **adapter, "epochs": 0.2, "beta": 0.1})
+    assert (run / "adapter_model.safetensors").is_file()
+    assert not (run / "model.safetensors").exists()
