@@ -7,6 +7,8 @@ crawl = "https://example.org/"      # one line for a stage's first field, or [cr
 stage = "pretrain"                  # a table of any name can be any stage
 base = "pretrain"                   # and name the table that it takes from
 optional = true                     # left out, with a notice, when there is nothing for it to work on
+
+A line whose name is no stage is a folder that others may name: `base = "path/to/model"` instead of a table [base].
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class Recipe:
 
     name: str
     tables: tuple[Table, ...]
+    given: Mapping[str, Path]
+    """Folders made elsewhere, by the names that tables know them by."""
 
 
 def read_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
@@ -64,11 +68,16 @@ def read_recipe(path: Path, settings: Iterable[str] = ()) -> Recipe:
         raise UsageError(f"{path} is not TOML: {error}") from error
     for setting in settings:
         _set(values, setting)
-    tables = tuple(_table(name, table, f"{path}: [{name}]") for name, table in values.items())
+    given = {name: Path(value) for name, value in values.items() if _is_given(name, value)}
+    tables = tuple(_table(name, value, f"{path}: [{name}]") for name, value in values.items() if name not in given)
     if not tables:
         raise UsageError(f"{path} has no table", hint=f"a table is named after a stage: {', '.join(stages.MAKERS)}")
-    _check(tables)
-    return Recipe(name=path.stem, tables=tables)
+    _check(tables, given)
+    return Recipe(name=path.stem, tables=tables, given=given)
+
+
+def _is_given(name: str, value: Any) -> bool:
+    return isinstance(value, str) and name not in stages.NAMES and Path(value).exists()
 
 
 def _set(values: dict[str, Any], setting: str) -> None:
@@ -110,9 +119,9 @@ def _table(name: str, table: Any, where: str) -> Table:
     return Table(name=name, stage=stage, optional=optional, values=values, where=where)
 
 
-def _check(tables: tuple[Table, ...]) -> None:
+def _check(tables: tuple[Table, ...], given: Mapping[str, Path]) -> None:
     """Find wrong keys, values and references before the first stage starts."""
-    done: dict[str, Path] = {}
+    done = dict(given)
     for table in tables:
         _check_files(table, build(table.stage.config, _resolve(table, done, tables), where=table.where))
         done[table.name] = Path(table.name)
@@ -177,9 +186,9 @@ def run_recipe(recipe: Recipe, *, runs: Path) -> Path:
     done: dict[str, Path] = {}
     for number, table in enumerate(recipe.tables, 1):
         talk.say(f"[{number}/{len(recipe.tables)}] {table.name}")
-        config = build(
-            table.stage.config, _resolve(table, done, _without_skipped(recipe, done, table)), where=table.where
-        )
+        known = {**recipe.given, **done}
+        values = _resolve(table, known, _without_skipped(recipe, done, table))
+        config = build(table.stage.config, values, where=table.where)
         try:
             done[table.name] = execute(table.stage, config, runs=runs)
         except EmptyInput as error:

@@ -198,3 +198,22 @@ def test_a_list_where_a_table_is_wanted_is_said_so(tmp_path: Path) -> None:
     path.write_text('[evaluate]\nmodels = ["pretrain", "sft"]\n')
     with pytest.raises(UsageError, match='key "models" is'):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda path: path.name
+)
+def test_every_recipe_that_comes_along_can_be_read(path: Path) -> None:
+    assert read_recipe(path).tables
+
+
+def test_a_table_may_be_a_folder_made_elsewhere(folder: Path) -> None:
+    (folder / "corpus").mkdir()
+    documents = [Document(f"{n:02}", f"A {BIRDS[n % 6]} flew over house {n}.", "notes") for n in range(30)]
+    write_documents(folder / "corpus" / "documents.parquet", documents)
+    text = f'{TOKENIZE}corpus = "mine"'
+    with pytest.raises(UsageError, match='there is no table, file or folder "mine"'):
+        recipe(text)
+    tables = made(recipe(text, "mine=corpus"))
+    assert list(tables) == ["tokenize"]
+    assert read_manifest(Path("runs") / tables["tokenize"]).inputs["corpus"]["name"] == "corpus"
