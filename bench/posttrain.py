@@ -1,7 +1,6 @@
 """A base model -> one that answers and prefers: SFT, DPO and reward models beside TRL, on the same rows and model.
 
-Both sides compute in bf16, which is TRL's default, or with `fp32` in fp32: on a machine without bf16 in hardware the
-latter is the quicker one for both.
+Both sides compute in bf16, which is TRL's default, or with `fp32` in fp32, for machines without bf16 in hardware.
 """
 
 from __future__ import annotations
