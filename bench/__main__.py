@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.measure import machine, table
 
-SUBJECTS = ("spine", "curate", "tokens", "pretrain", "learning", "decode", "posttrain", "adapt")
+SUBJECTS = ("spine", "curate", "tokens", "pretrain", "learning", "decode", "posttrain", "adapt", "plan")
 
 
 def main() -> None:

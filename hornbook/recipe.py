@@ -7,8 +7,12 @@ crawl = "https://example.org/"      # one line for a stage's first field, or [cr
 stage = "pretrain"                  # a table of any name can be any stage
 base = "pretrain"                   # and name the table that it takes from
 optional = true                     # left out, with a notice, when there is nothing for it to work on
+<<<<<<< HEAD
 
 A line whose name is no stage is a folder that others may name: `base = "path/to/model"` instead of a table [base].
+=======
+planned = { seconds = 60.0 }        # what `hornbook plan` said of it, to be compared with what it took
+>>>>>>> dd9acdb (Plan prefix and prompt tuning; recipes carry what was planned, and hornbook run compares; bench, guide, concepts)
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ class Table:
     values: dict[str, Any]
     optional: bool
     where: str
+    planned: Mapping[str, float]
+    """Seconds, bytes and tokens a second that were planned for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +122,17 @@ def _table(name: str, table: Any, where: str) -> Table:
         # The one-line form gives the stage's first field.
         values = {dataclasses.fields(stage.config)[0].name: values.pop("")}
     optional = convert(values.pop("optional", False), bool, f'{where} key "optional"')
-    return Table(name=name, stage=stage, optional=optional, values=values, where=where)
+    planned = _planned(values.pop("planned", {}), f'{where} key "planned"')
+    return Table(name=name, stage=stage, optional=optional, values=values, where=where, planned=planned)
+
+
+def _planned(value: Any, where: str) -> dict[str, float]:
+    from hornbook.report.planned import WHAT
+
+    planned: dict[str, float] = convert(value, dict[str, float], where)
+    if unknown := sorted(planned.keys() - WHAT.keys()):
+        raise UsageError(f'{where} has no key "{unknown[0]}"', hint=f"it has: {', '.join(WHAT)}")
+    return planned
 
 
 def _check(tables: tuple[Table, ...], given: Mapping[str, Path]) -> None:
@@ -197,10 +213,21 @@ def run_recipe(recipe: Recipe, *, runs: Path) -> Path:
             talk.say(f"{table.name}: left out, it is optional and there is nothing for it: {error.message}")
     for folder in done.values():
         _tell(read_manifest(folder).results)
+    _compare(recipe, done)
     page = runs / f"{recipe.name}.html"
     if rank() == 0:
         _write_page(recipe, done, page)
     return page
+
+
+def _compare(recipe: Recipe, done: Mapping[str, Path]) -> None:
+    """What was planned, beside what happened."""
+    from hornbook.report.planned import lines
+
+    for table in recipe.tables:
+        if table.planned and table.name in done:
+            for line in lines(table.name, done[table.name], table.planned):
+                talk.say(line)
 
 
 def _tell(results: Mapping[str, Any]) -> None:
@@ -222,7 +249,8 @@ def _write_page(recipe: Recipe, done: Mapping[str, Path], page: Path) -> None:
 
     tables = json.dumps({name: folder.name for name, folder in done.items()}, indent=1) + "\n"
     _replace(page.with_suffix(".json"), tables)
-    _replace(page, render_recipe(recipe.name, dict(done)))
+    planned = {table.name: table.planned for table in recipe.tables if table.planned}
+    _replace(page, render_recipe(recipe.name, dict(done), planned=planned))
 
 
 def _replace(path: Path, text: str) -> None:

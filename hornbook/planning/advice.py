@@ -19,8 +19,11 @@ FACTS = 1e6
 """Tokens of documents below which looking up beats learning: finetuning on little text teaches form, not facts
 (Ovadia et al., arXiv 2312.05934; Gekhman et al., arXiv 2405.05904)."""
 AS_GOOD = 1.05
-"""Bits per byte, relative to general text, up to which a base knows a domain already: the spread between fresh samples
-of one general source, as measured (docs/decisions.md)."""
+"""Bits per byte, relative to general text, up to which a base knows a domain already: assumed, about what two samples
+of one source differ by."""
+CAPABLE = 1.5
+"""Bits per byte of general text above which a base knows too little to be used as it is: assumed; an untrained one
+needs about 8."""
 FEW_ROWS = 50
 """Conversations below which they serve better as examples in the prompt (Brown et al., arXiv 2005.14165)."""
 MANY_ROWS = 100_000
@@ -36,7 +39,7 @@ SMALLEST = 1_000_000
 FLUENT_NARROW = 30_000_000
 """Parameters with which a narrow domain is written fluently (the same, section 3)."""
 NARROW = 6000
-"""Different words that make up 95 in 100 of a narrow domain's text; measured: TinyStories 3,800, novels over 15,000."""
+"""Different words that make up 95 in 100 of a narrow domain's text: assumed; TinyStories, as measured, has 3,800."""
 PROMPT_TUNES = 10e9
 """Parameters from which tuning a prompt reaches what finetuning does (Lester et al., arXiv 2104.08691, figure 1)."""
 
@@ -115,7 +118,12 @@ RULES: tuple[Rule, ...] = (
     # -- known already ----------------------------------------------------------------------------------------------
     Rule(
         way="as is",
-        when=lambda s: s.kind == "documents" and s.known is not None and s.known <= AS_GOOD,
+        when=lambda s: (
+            s.kind == "documents"
+            and s.known is not None
+            and s.known <= AS_GOOD
+            and (s.general_bits_per_byte or 0) <= CAPABLE
+        ),
         because=lambda s: (
             f"the base needs {s.bits_per_byte:.2f} bits a byte for it, and {s.general_bits_per_byte:.2f} "
             "for general text: it knows this kind of text; for its facts, look them up"
@@ -130,7 +138,7 @@ RULES: tuple[Rule, ...] = (
             f"{_count(s.tokens)} tokens are few to learn facts from: look passages up, and give them in the prompt"
         ),
         change=lambda s: (
-            f"at {_count(FACTS)} tokens, {FACTS / s.tokens:.2g} times this, adapting to the language of the "
+            f"at {_count(FACTS)} tokens, {FACTS / s.tokens:,.0f} times this, adapting to the language of the "
             "domain starts to pay"
         ),
         source="arXiv 2312.05934, 2405.05904",

@@ -18,18 +18,20 @@ from hornbook.model.attention import MATMUL_ATTENTION_LIMIT
 from hornbook.model.transformer import Transformer
 from hornbook.planning.machines import Machine
 from hornbook.planning.methods import METHODS, Method, Name
-from hornbook.planning.rehearsal import Kinds, Part, evaluation, most, rehearse
+from hornbook.planning.rehearsal import Kinds, Part, evaluation, most, prepared, rehearse
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits", "working")
 """What memory is for: `working` is what lives for the time of one operation or layer."""
 MARGIN = 0.10
 """How far above what is counted a peak may come: the allocator's gaps between tensors."""
-HEAP = 0.45
-"""The same on a CPU, whose allocator keeps pieces under 32 MB: the most that was measured (docs/decisions.md)."""
+HEAP = 0.60
+"""The same on a CPU, whose allocator keeps what is freed, and whose kernels have workspaces: the most that was measured
+(docs/decisions.md)."""
 CONTEXT = 600_000_000
 """Bytes that CUDA takes on a GPU for itself and for the workspace of products."""
-PROCESS = 450_000_000
-"""Bytes of a process that has imported torch and the package, with its threads, before there is a model."""
+PROCESS = 750_000_000
+"""Bytes of a process that has made the stages before in a recipe, and all that it imported, without a model: the most
+that was measured (docs/decisions.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,11 @@ def training(cell: Cell) -> Mapping[str, Kinds]:
 
 
 @cache
+def _measuring(cell: Cell) -> Kinds:
+    return evaluation(cell.architecture, _part(cell))
+
+
+@cache
 def memory(cell: Cell, *, gpu: bool) -> Memory:
     """All phases of a run: loading, training, evaluating, saving, and merging what was trained."""
     if gpu:
@@ -86,8 +93,8 @@ def memory(cell: Cell, *, gpu: bool) -> Memory:
     weights = resident_weights(cell.architecture, cell.method)
     largest = max(shape.numel() for shape in parameters(cell.architecture, cell.method).values()) * 4
     phases = dict(training(cell))
-    phases["evaluation"] = evaluation(cell.architecture, _part(cell))
-    phases["evaluation"]["optimizer"] = phases["update"]["optimizer"]
+    measuring = _measuring(replace(cell, rows=1, recompute=False, accumulates=False, packed=False))
+    phases["evaluation"] = measuring + Counter(optimizer=phases["update"]["optimizer"])
     # A tensor is read in its own type and then converted.
     phases["loading"] = Counter(weights=weights, working=largest)
     phases["checkpoint"] = Counter(weights=weights, optimizer=phases["update"]["optimizer"])
@@ -150,27 +157,24 @@ def resident_weights(architecture: Architecture, method: Name) -> int:
 
 @cache
 def _prepared(architecture: Architecture, method: Name) -> Transformer:
-    with torch.device("meta"):
-        model = Transformer(architecture)
-        METHODS[method].prepare(model, recompute=False)
-    return model
+    return prepared(architecture, lambda model: METHODS[method].prepare(model, recompute=False))
 
 
 def largest_rows(cell: Cell, machine: Machine, *, most: int) -> tuple[Cell, Memory] | None:
     """The most rows of a micro-batch, up to `most`, that fit, with what they take; None where not even one does.
 
-    What rows add is nearly linear in them, so one guess from few rows is left to be confirmed.
+    What rows add is nearly linear in them, so a guess between one and `most` is left to be confirmed.
     """
     gpu = machine.kind != "cpu"
-    few, more = (memory(replace(cell, rows=rows), gpu=gpu) for rows in (1, 2))
-    if not fits(few, machine):
+    wanted, one = replace(cell, rows=most), replace(cell, rows=1)
+    if fits(memory(wanted, gpu=gpu), machine):
+        return wanted, memory(wanted, gpu=gpu)
+    if not fits(memory(one, gpu=gpu), machine):
         return None
-    rows = most
-    slope = max(1, needed(more, machine) - needed(few, machine))
-    room = machine.memory - needed(few, machine)
-    while rows > 1 and (rows - 1) * slope > room:
-        rows //= 2
-    while rows > 1 and not fits(memory(replace(cell, rows=rows), gpu=gpu), machine):
-        rows //= 2
+    least, rest = needed(memory(one, gpu=gpu), machine), machine.memory - needed(memory(one, gpu=gpu), machine)
+    slope = (needed(memory(wanted, gpu=gpu), machine) - least) / max(1, most - 1)
+    rows = max(1, min(most, 1 + int(rest / max(1.0, slope))))
+    while not fits(memory(replace(cell, rows=rows), gpu=gpu), machine):
+        rows = max(1, rows // 2)
     found = replace(cell, rows=rows)
     return found, memory(found, gpu=gpu)

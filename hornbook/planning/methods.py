@@ -14,7 +14,7 @@ from hornbook.planning import four_bit
 from hornbook.training.adapting import OptimizerName, make_optimizer, prepare
 from hornbook.training.options import Training
 
-Name = Literal["full", "lora", "qlora", "pretrain"]
+Name = Literal["full", "lora", "qlora", "prefix", "prompt", "pretrain"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Method:
     optimizer: OptimizerName = "adamw"
     four_bit: bool = False
     """The frozen weights are held in 4 bits."""
+    recomputes: bool = True
+    """Layers can be computed again. Those that read a prompt into a cache can not: it would be read twice."""
 
     @property
     def adapts(self) -> bool:
@@ -50,5 +52,7 @@ METHODS: dict[Name, Method] = {
     "full": Method(title="full finetuning"),
     "lora": Method(title="LoRA", options={"lora": {}}),
     "qlora": Method(title="QLoRA", options={"lora": {}}, four_bit=True),
+    "prefix": Method(title="prefix tuning", options={"prefix": {}}),
+    "prompt": Method(title="prompt tuning", options={"prompt": {}}, recomputes=False),
     "pretrain": Method(title="a new model", optimizer="muon"),
 }

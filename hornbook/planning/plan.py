@@ -29,8 +29,10 @@ LENGTHS = {"documents": 1024, "conversations": 512}
 """Tokens of a row, where the model has as many positions."""
 NEW_LENGTH = 256
 """The same of a new model (the default of `pretrain`)."""
-MEASURED = 50_000 * 9
-"""Tokens that a run measures itself on: 50,000 before, after and seven times between."""
+EVALUATIONS, MOST_EVALUATED = 9, 50_000
+"""Times that a run measures itself, before, after and between, and held-out tokens of each time, at most."""
+HELD_OUT = {"documents": 0.02, "conversations": 0.05}
+"""Share of the data that is held out (`tokenize`, `training.reading`)."""
 DEEPEST = 32
 """Layers of a new model, at most."""
 WAYS: Mapping[str, Name] = {
@@ -57,6 +59,8 @@ class Option:
     learns: int
     """Numbers that are trained."""
     step_tokens: int
+    evaluated: float
+    """Tokens that a run measures itself on, in all."""
     hours_buy: float
     """Tokens; 0 where it does not fit."""
 
@@ -67,7 +71,7 @@ class Option:
     def seconds(self, tokens: float) -> float:
         """Of a run on so many tokens."""
         return self.speed.seconds(
-            tokens, evaluated=MEASURED, architecture=self.cell.architecture, length=self.cell.length
+            tokens, evaluated=self.evaluated, architecture=self.cell.architecture, length=self.cell.length
         )
 
 
@@ -116,7 +120,7 @@ def make(
     depth = None if base else new_depth(data, machine, hours=hours)
     architecture = base.architecture if base else _new(depth or 1, data)
     length = min(length or _length(data, base), architecture.max_position_embeddings)
-    names: tuple[Name, ...] = ("full", "lora", "qlora") if base else ("pretrain",)
+    names: tuple[Name, ...] = ("full", "lora", "qlora", "prefix", "prompt") if base else ("pretrain",)
     if method and method not in names:
         what = "goes with no base" if base else "needs a base"
         raise UsageError(f"method {method} {what}", hint=f"--method {names[0]}" if base else "--base FOLDER")
@@ -174,10 +178,11 @@ def _option(
     step_tokens = _step_tokens(data, architecture, name, length=length)
     cell = Cell(architecture=architecture, method=name, rows=1, length=length, autocast=machine.autocast)
     plain = largest_rows(cell, machine, most=_most_rows(step_tokens, length))
-    found = plain or largest_rows(replace(cell, recompute=True), machine, most=_most_rows(step_tokens, length))
+    again = replace(cell, recompute=METHODS[name].recomputes)
+    found = plain or largest_rows(again, machine, most=_most_rows(step_tokens, length))
     fits = found is not None
     if found is None:
-        cell = replace(cell, recompute=True)
+        cell = again
         found = (cell, memory(cell, gpu=machine.kind != "cpu"))
     cell, taken = found
     rate = estimated(cell, machine, step_tokens=step_tokens)
@@ -190,6 +195,7 @@ def _option(
         speed=rate,
         learns=trainable(architecture, name),
         step_tokens=step_tokens,
+        evaluated=EVALUATIONS * min(MOST_EVALUATED, HELD_OUT[data.kind] * data.tokens),
         hours_buy=0.0,
     )
     return replace(option, hours_buy=_bought(option, hours) if fits else 0.0)

@@ -72,7 +72,7 @@ def _extended(few: Kinds, more: Kinds, *, layers: int) -> Kinds:
 
 def _step(architecture: Architecture, part: Part) -> dict[str, Kinds]:
     ledger = Ledger(alike=not part.packed)
-    model = _prepared(architecture, part)
+    model = prepared(architecture, part.prepare)
     with without_numbers(ledger):
         _materialize(model, ledger)
         optimizer = part.optimizer(model)
@@ -96,10 +96,11 @@ def _step(architecture: Architecture, part: Part) -> dict[str, Kinds]:
     return {phase: kinds for phase, kinds in ledger.peaks.items() if phase}
 
 
-def _prepared(architecture: Architecture, part: Part) -> Transformer:
-    with torch.device("meta"):
+def prepared(architecture: Architecture, prepare: Callable[[Transformer], None]) -> Transformer:
+    """A model that is ready to learn, without numbers."""
+    with without_numbers(Ledger(alike=True)):
         model = Transformer(architecture)
-        part.prepare(model)
+        prepare(model)
     return model
 
 
@@ -193,7 +194,7 @@ def evaluation(architecture: Architecture, part: Part) -> Kinds:
 
 def _scoring(architecture: Architecture, part: Part) -> Kinds:
     ledger = Ledger(alike=True)
-    model = _prepared(architecture, part)
+    model = prepared(architecture, part.prepare)
     with without_numbers(ledger), torch.no_grad():
         _materialize(model, ledger)
         ledger.begin("evaluation")

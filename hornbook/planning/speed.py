@@ -26,8 +26,8 @@ from hornbook.planning.memory import Cell, trainable
 from hornbook.planning.methods import METHODS
 
 EFFICIENCY = {"cuda": 0.40, "mps": 0.40, "cpu": 0.70}
-"""Of the rate of products, what training reaches: on GPUs 38 to 43% in Llama 3 (arXiv 2407.21783, table 4) and 36 to
-49% of an A100's 312 tera-FLOPs in the runs of `cluster.PUBLISHED`; on a CPU as measured (docs/decisions.md)."""
+"""Of the rate of products, what training reaches: 38 to 43% in Llama 3 (arXiv 2407.21783, table 4), 35 to 42% in those
+of `cluster.PUBLISHED`; of a CPU assumed, where no probe says it."""
 UPDATE_BYTES = 28
 """That AdamW moves for each number that learns: it reads weight, gradient and two averages, and writes all but one."""
 STEPS, WARM = 20, 3
@@ -35,7 +35,7 @@ STEPS, WARM = 20, 3
 LONGEST = 90.0
 """Seconds that a probe may be expected to take."""
 START = 6.0
-"""Seconds before the first step and after the last: imports, tokens, the model read and written. Measured."""
+"""Seconds before the first step and after the last: imports, tokens, the model read and written; about."""
 COOLING = 1.1
 """Power drawn for each watt of the board by its share of the computer and by cooling (PUE of a good data center)."""
 

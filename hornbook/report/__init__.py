@@ -21,6 +21,7 @@ from hornbook.report.ladder import ladder
 from hornbook.report.lineage import lineage
 from hornbook.report.live import load_going
 from hornbook.report.plan import decision_drawn, memory_bars
+from hornbook.report.planned import compared
 from hornbook.report.wording import compact, duration
 
 _HAS_ITS_SECTION = {"before", "after", "models", "labels", "samples", "improvements", "intervals"}
@@ -50,11 +51,14 @@ def render_run(folder: Path) -> str:
     )
 
 
-def render_recipe(name: str, runs: Mapping[str, Path]) -> str:
+def render_recipe(
+    name: str, runs: Mapping[str, Path], *, planned: Mapping[str, Mapping[str, float]] | None = None
+) -> str:
     """The page of a recipe, to be written beside the run folders, as its links expect.
 
     Args:
         runs: each table of the recipe, in order, with the run folder made from it.
+        planned: of some tables what was said before, by quantity.
 
     Raises:
         InputError: a folder is no run, or one of its files cannot be read.
@@ -68,6 +72,7 @@ def render_recipe(name: str, runs: Mapping[str, Path]) -> str:
         verdict=scores.verdict(gains),
         gains=gains,
         runs=loaded,
+        planned={run.table: compared(run, planned[run.table]) for run in loaded if planned and run.table in planned},
         corpora=[run for run in loaded if run.card],
         trained=[run for run in loaded if any("loss" in row for row in run.metrics)],
         judged=[run for run in loaded if "models" in run.results][-1:],

@@ -31,6 +31,7 @@ ALL = {"full": YES, "lora": YES, "qlora": YES, "pretrain": YES}
     ("retrieve", replace(DOCUMENTS, tokens=200_000)),
     ("prompt", replace(DOCUMENTS, tokens=4000)),
     ("as is", replace(DOCUMENTS, bits_per_byte=0.90, general_bits_per_byte=0.90)),
+    ("QLoRA", replace(DOCUMENTS, bits_per_byte=7.5, general_bits_per_byte=7.9)),
     ("QLoRA", replace(DOCUMENTS, bits_per_byte=1.30, general_bits_per_byte=0.90)),
     ("continued pretraining", replace(DOCUMENTS, tokens=2_000_000_000, fits=ALL)),
     ("LoRA", replace(DOCUMENTS, tokens=2_000_000_000, fits=ALL | {"full": replace(YES, tokens=1e8)})),
