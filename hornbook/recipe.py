@@ -7,12 +7,9 @@ crawl = "https://example.org/"      # one line for a stage's first field, or [cr
 stage = "pretrain"                  # a table of any name can be any stage
 base = "pretrain"                   # and name the table that it takes from
 optional = true                     # left out, with a notice, when there is nothing for it to work on
-<<<<<<< HEAD
+planned = { seconds = 60.0 }        # what `hornbook plan` said of it, to be compared with what it took
 
 A line whose name is no stage is a folder that others may name: `base = "path/to/model"` instead of a table [base].
-=======
-planned = { seconds = 60.0 }        # what `hornbook plan` said of it, to be compared with what it took
->>>>>>> dd9acdb (Plan prefix and prompt tuning; recipes carry what was planned, and hornbook run compares; bench, guide, concepts)
 """
 
 from __future__ import annotations
