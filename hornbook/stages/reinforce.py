@@ -91,7 +91,7 @@ def reinforce(config: Reinforce, run: Run) -> None:
     device = choose_device(config.device, deterministic=config.deterministic)
     method = _method(config)
     check_base(run.input("base"), config)
-    opened = open_model(run.input("base"), device=device)
+    opened = open_model(run.input("base"), device=device, quantize=config.quantize)
     length = config.prompt_length + config.max_new_tokens
     check_length(opened.model, length, option="prompt_length + max_new_tokens", before=config.begun)
     asked, train, valid = _questions(config, run, opened)

@@ -77,6 +77,7 @@ TOLD |= {"zero_variance_groups", "length_correlation", "tokens/prompt", "tokens/
         {"method": "dapo", "resample": 2, "overlong": 4},
         {"method": "dr_grpo", "lora": {"r": 2}},
         {"method": "rloo", "updates": 2, "lora": {"r": 2}},
+        {"method": "grpo", "lora": {"r": 2}, "quantize": "nf4"},
         {"method": "ppo", "updates": 3},
     ],
     ids=str,
