@@ -25,7 +25,7 @@ from hornbook.training.options import Training
 def prepare(model: Transformer, options: Training, *, seed: int, tokenizer: Tokenizer | None = None) -> None:
     """Make the model ready to learn: whole, or only a new adapter.
 
-    tokenizer: of the text that a soft prompt begins as.
+    tokenizer: of the text that a soft prompt begins as, and needed where there is one.
 
     Raises:
         UsageError: it is in few bits, and is to learn whole.
@@ -58,7 +58,11 @@ def prepare(model: Transformer, options: Training, *, seed: int, tokenizer: Toke
 
 
 def _ids(text: str, tokenizer: Tokenizer | None) -> list[int]:
-    return encode_texts(tokenizer, [text])[0] if text and tokenizer is not None else []
+    if not text:
+        return []
+    if tokenizer is None:
+        raise ValueError("a soft prompt that begins as a text needs the model's tokenizer")
+    return encode_texts(tokenizer, [text])[0]
 
 
 def check_base(base: Input, options: Training) -> None:
