@@ -90,7 +90,8 @@ def _pretraining(plan: Plan, option: Option, source: Path) -> Tables:
 
 def _shared(option: Option) -> Mapping[str, Any]:
     again = {"recompute": True} if option.cell.recompute else {}
-    return {**METHODS[option.method].options, **again}
+    method = METHODS[option.method]
+    return {**method.options, **({"quantize": "nf4"} if method.four_bit else {}), **again}
 
 
 def _one_file(source: Path) -> Path:
