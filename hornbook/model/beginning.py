@@ -55,3 +55,44 @@ class BegunLayer:
         before = (given.to(key.dtype).expand(len(key), -1, -1, -1) for given in (self.keys, self.values))
         keys, values = (torch.cat(pair, 2) for pair in zip(before, (key, value), strict=True))
         return keys, values
+
+
+class Kept:
+    """A pass over the first `length` tokens of a row that keeps their keys and values, for documents to begin with.
+
+    A layer that is computed again for its gradient (`recompute.py`) sees the same as before, which it would not with a
+    cache that has grown.
+    """
+
+    def __init__(self, *, layers: int, length: int, device: torch.device) -> None:
+        self.longest, self.capacity = 0, length
+        self._places = torch.arange(length, device=device)
+        self.layers = [KeptLayer() for _ in range(layers)]
+
+    def positions(self, length: int) -> Tensor:
+        """int64[T]"""
+        return self._places
+
+    def mask(self, positions: Tensor, window: int | None) -> Tensor | None:
+        """bool[1, 1, T, T], or None where plain causal attention says the same."""
+        if window is None or self.capacity <= window:
+            return None
+        return causal_mask(positions, positions, window)[None, None]
+
+    def advance(self, length: int) -> None:
+        """Nothing grows."""
+
+    def beginning(self) -> Tensor:
+        """[L, 2, K, P, C]"""
+        return torch.stack([torch.stack((layer.keys[0], layer.values[0])) for layer in self.layers])
+
+
+class KeptLayer:
+    """Keys and values [1, K, P, C] of one layer."""
+
+    keys: Tensor
+    values: Tensor
+
+    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = key, value
+        return key, value

@@ -54,11 +54,6 @@ class Cache:
             layer.extend(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1))
         self.advance(self.begun)
 
-    def beginning(self) -> Tensor:
-        """What rows hold that are equally long, for others to `begin` with: [L, 2, K, P, C] of the first."""
-        held = [(layer.keys, layer.values) for layer in self.layers]
-        return torch.stack([torch.stack((k[0], v[0])) for k, v in held if k is not None and v is not None])
-
     def positions(self, length: int) -> Tensor:
         """int64[T] where all rows are equally long, else int64[B, T]: positions of the next `length` tokens."""
         steps = torch.arange(length, device=self.lengths.device)

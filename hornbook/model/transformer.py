@@ -28,7 +28,7 @@ from hornbook.model.attention import (
     row_places,
     soft_cap,
 )
-from hornbook.model.beginning import Begun, BegunLayer
+from hornbook.model.beginning import Begun, BegunLayer, Kept, KeptLayer
 from hornbook.model.cache import Cache, LayerCache
 from hornbook.model.norms import make_norm
 from hornbook.model.rope import rotate, rotation
@@ -40,8 +40,8 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
-Past = Cache | Begun
-LayerPast = LayerCache | BegunLayer
+Past = Cache | Begun | Kept
+LayerPast = LayerCache | BegunLayer | KeptLayer
 """What a pass, and a layer in it, goes on from."""
 
 

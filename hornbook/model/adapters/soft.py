@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hornbook.errors import InputError
 from hornbook.model.adapters.attached import Adapter, Part, begin
 from hornbook.model.architecture import Architecture
-from hornbook.model.cache import Cache
+from hornbook.model.beginning import Kept
 from hornbook.model.transformer import Transformer, keyed_seed
 
 
@@ -77,10 +77,9 @@ class ProjectedPrefix(Prefix):
 def read(model: Transformer, embeddings: Tensor) -> Tensor:
     """[P, D] -> the keys and values [L, 2, K, P, C] that the model computes for them as the first of a row."""
     length = len(embeddings)
-    cache = Cache(layers=len(model.model.layers), rows=1, capacity=length, device=embeddings.device)
-    places = torch.arange(length, device=embeddings.device)
-    model.through(model.placed(embeddings[None], places), past=cache)
-    return cache.beginning()
+    kept = Kept(layers=len(model.model.layers), length=length, device=embeddings.device)
+    model.through(model.placed(embeddings[None], kept.positions(length)), past=kept)
+    return kept.beginning()
 
 
 def attach_prompt(model: Transformer, *, tokens: int, text: Sequence[int] = (), seed: int) -> None:

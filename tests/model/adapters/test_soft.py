@@ -14,6 +14,7 @@ from hornbook.model.adapters.folder import load_adapter, save_adapter
 from hornbook.model.adapters.merging import merge
 from hornbook.model.adapters.soft import attach_prefix, attach_prompt
 from hornbook.model.decode import PlainDecoder, why_plain
+from hornbook.model.recompute import recompute_layers
 from hornbook.model.sample import complete
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import load_model, save_model
@@ -73,6 +74,23 @@ def test_only_the_beginning_learns(attach: Callable[[Transformer], None]) -> Non
     assert trainable(model).keys() == {name for name in model.state_dict() if name.startswith("start.")}
     assert {name for name, p in model.named_parameters() if p.grad is not None} == trainable(model).keys()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trainable(model).values())
+
+
+@each_way
+@pytest.mark.parametrize("changes", [{}, {"sliding_window": 2}], ids=str)
+def test_layers_computed_again_give_the_same_gradients(
+    attach: Callable[[Transformer], None], changes: dict[str, Any]
+) -> None:
+    gradients = []
+    for recompute in (False, True):
+        model = with_soft(attach, **changes)
+        if recompute:
+            recompute_layers(model)
+        model(tiny.tokens(2, 6)).square().sum().backward()
+        gradients.append([p.grad for p in trainable(model).values()])
+    for plain, again in zip(*gradients, strict=True):
+        assert plain is not None
+        assert torch.equal(plain, again)
 
 
 def test_a_prompt_is_tokens_before_each_document() -> None:
