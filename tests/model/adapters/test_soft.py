@@ -185,7 +185,7 @@ def edit_prompt(tensor: torch.Tensor) -> Callable[[Path], None]:
         (edit_config(num_virtual_tokens=None), "num_virtual_tokens = None must be a whole number"),
         (edit_config(peft_type="PREFIX_TUNING"), r"the configuration says \[3, 64\]"),
     ],
-    ids=str,
+    ids=["shape", "finite", "more", "none", "kind"],
 )
 def test_damaged_prompts(damage: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     save_adapter(with_soft(WAYS[2]), tmp_path)
