@@ -27,8 +27,6 @@ class Method:
     optimizer: OptimizerName = "adamw"
     four_bit: bool = False
     """The frozen weights are held in 4 bits."""
-    recomputes: bool = True
-    """Layers can be computed again. Those that read a prompt into a cache can not: it would be read twice."""
 
     @property
     def adapts(self) -> bool:
@@ -53,6 +51,6 @@ METHODS: dict[Name, Method] = {
     "lora": Method(title="LoRA", options={"lora": {}}),
     "qlora": Method(title="QLoRA", options={"lora": {}}, four_bit=True),
     "prefix": Method(title="prefix tuning", options={"prefix": {}}),
-    "prompt": Method(title="prompt tuning", options={"prompt": {}}, recomputes=False),
+    "prompt": Method(title="prompt tuning", options={"prompt": {}}),
     "pretrain": Method(title="a new model", optimizer="muon"),
 }
