@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hornbook.report.canvas import canvas, plain, series
-from hornbook.report.charts import Figure
+from hornbook.report.canvas import Figure, canvas, numbered, series
 from hornbook.report.folder import Json, Run
 from hornbook.report.wording import duration, score, size
 
@@ -83,11 +82,8 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _draw(axes: Axes, rows: Sequence[Adapted]) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     most = max(row.memory for row in rows) or 1.0
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    numbered(axes)
     axes.margins(x=0.15, y=0.2)
     for place, row in enumerate(rows):
         points = 4 + 10 * (row.memory / most) ** 0.5

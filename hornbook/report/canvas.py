@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -32,6 +32,18 @@ _VARIABLES = {_INK: "var(--muted)", _RULE: "var(--rule)", _FAINT: "var(--faint)"
 def series(place: int) -> str:
     """The colour of a line, by its place among the lines."""
     return f"#0a0a{place % SERIES:02x}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart with its caption and the last value of each line."""
+
+    title: str
+    unit: str
+    picture: Markup
+    legend: Sequence[tuple[str, str]]
+    aside: bool
+    """Of interest to who looks for what went wrong, and drawn smaller."""
 
 
 @dataclass
@@ -82,6 +94,14 @@ def _frame(axes: Axes, *, ticks: int, unit: Callable[[float], str]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: whole(value)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: unit(value)))
     axes.margins(x=0.01, y=0.08)
+
+
+def numbered(axes: Axes) -> None:
+    """Numbers of any kind below the chart, where it is not steps that are counted there."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
 def whole(value: float) -> str:

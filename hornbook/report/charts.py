@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Protocol
 
 from markupsafe import Markup
 
-from hornbook.report.canvas import canvas, plain, series, whole
+from hornbook.report.canvas import Figure, canvas, plain, series, whole
 from hornbook.report.folder import Json
+from hornbook.report.overoptimization import overoptimization
 from hornbook.report.wording import metric_of, rank, score, size
 
 if TYPE_CHECKING:
@@ -25,18 +25,6 @@ _ASIDE = ("grad_norm", "learning_rate", "tokens_per_second", "mfu", "memory")
 _SMOOTH = ("loss", "grad_norm", "tokens_per_second", "mfu")
 
 _MOST_POINTS = 240
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A chart with its caption and the last value of each line."""
-
-    title: str
-    unit: str
-    picture: Markup
-    legend: Sequence[tuple[str, str]]
-    aside: bool
-    """Of interest to who looks for what went wrong, and drawn smaller."""
 
 
 class Measured(Protocol):
@@ -57,7 +45,7 @@ def curves(run: Measured) -> list[Figure]:
     keys = list(dict.fromkeys(key for row in rows for key in row))
     wanted = ("loss", *judged, *_ASIDE)
     drawn = (_figure(run.table, rows, base, [key for key in keys if _base(key) == base]) for base in wanted)
-    return [figure for figure in drawn if figure]
+    return [figure for figure in (*drawn, overoptimization(run.table, run.metrics)) if figure]
 
 
 def _base(key: str) -> str:

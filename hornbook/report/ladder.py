@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hornbook.report.canvas import canvas, series
-from hornbook.report.charts import Figure
+from hornbook.report.canvas import Figure, canvas, series
 from hornbook.report.folder import Json, Run
 from hornbook.report.wording import score
 
