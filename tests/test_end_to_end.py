@@ -30,7 +30,7 @@ filters = {{ gopher_length = {{}}, gopher_stop_words = {{}} }}
 
 [tokenize]
 vocabulary = 420
-held_out = 0.25
+held_out = 0.3
 
 [instruct]
 sources = ["general"]
@@ -128,7 +128,7 @@ class System:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with served(pages()) as address:
+    with served(pages(72)) as address:
         yield address
 
 

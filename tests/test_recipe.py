@@ -200,10 +200,17 @@ def test_a_list_where_a_table_is_wanted_is_said_so(tmp_path: Path) -> None:
         read_recipe(path)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "recipes").glob("*.toml")), ids=lambda path: path.name
-)
-def test_every_recipe_that_comes_along_can_be_read(path: Path) -> None:
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+BROUGHT = ("model", "questions", "stories", "text")
+"""Folders that recipes name and people bring along."""
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.name for path in RECIPES])
+def test_every_recipe_that_comes_along_can_be_read(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in BROUGHT:
+        Path(name).mkdir()
+    Path("questions.jsonl").touch()
     assert read_recipe(path).tables
 
 

@@ -251,6 +251,6 @@ def test_sigterm_ends_a_command_with_75(corpus: Path, tmp_path: Path) -> None:
             time.sleep(0.05)
         time.sleep(0.5)
         process.terminate()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 75, errors
     assert "run the same command again" in errors

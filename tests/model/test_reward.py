@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from hornbook.errors import InputError
 from hornbook.model.adapters import lora
+from hornbook.model.adapters.merging import merge
 from hornbook.model.families import FAMILIES
 from hornbook.model.reward import load_reward_model, reward_model, save_reward_model
 from hornbook.model.weights import load_model, save_model
@@ -98,7 +99,7 @@ def test_an_adapter_is_merged_before_it_is_saved(tmp_path: Path) -> None:
     lora.attach(model, r=2, alpha=4, targets="attention", seed=0)
     with pytest.raises(InputError, match="carries an adapter"):
         save_reward_model(tmp_path, model)
-    lora.merge(model)
+    merge(model)
     save_reward_model(tmp_path, model)
 
 
