@@ -14,6 +14,7 @@ from hornbook.errors import InputError, Interrupted, UsageError
 from hornbook.learn import checkpoint
 from hornbook.manifest import Input, read_manifest
 from hornbook.model.adapters.attached import adapters
+from hornbook.model.adapters.folder import load_adapter
 from hornbook.model.bnb import Kind
 from hornbook.model.quantizing import quantized
 from hornbook.model.weights import load_model, save_model
@@ -110,6 +111,17 @@ def test_what_learned_on_few_bits_is_read_on_them(folder: Path) -> None:
     assert quantized(opened.model)
     assert adapters(opened.model)
     assert json.loads((run / "adapter_config.json").read_text())["base_model_name_or_path"] == few.name
+
+
+def test_what_learned_on_a_base_put_into_few_bits_is_read_on_those_bits(folder: Path) -> None:
+    run = made("sft", base="model", quantize="nf4", **SFT, **LORA)
+    cpu, tokens = torch.device("cpu"), torch.tensor([[0, 5, 6, 7]])
+    opened = open_model(Input(run), device=cpu).model
+    as_trained = load_model(Path("model"), quantize="nf4")
+    load_adapter(as_trained, run)
+    assert torch.equal(opened(tokens), as_trained(tokens))
+    # To be merged, it is put on the base in full precision.
+    assert not quantized(open_model(Input(run), device=cpu, merged=False).model)
 
 
 def test_mistakes(folder: Path) -> None:

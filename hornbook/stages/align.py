@@ -112,7 +112,15 @@ def align(config: Align, run: Run) -> None:
         evaluate=evaluate,
         carry=partial(carried, autocast=autocast),
     )
-    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
+    save(
+        run,
+        opened.model,
+        tokenizer=opened.tokenizer,
+        folder=opened.folder,
+        base="base",
+        template=opened.template,
+        quantize=config.quantize,
+    )
 
 
 Made = tuple[Examples, Steps, Loss, Evaluation]

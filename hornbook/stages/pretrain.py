@@ -162,7 +162,8 @@ def pretrain(config: Pretrain, run: Run) -> None:
     )
     run.result(epochs=batches.epochs(steps))
     _tell(run)
-    save(run, model, tokenizer=tokenizer, folder=folder, base="base" if config.base else None)
+    base = "base" if config.base else None
+    save(run, model, tokenizer=tokenizer, folder=folder, base=base, quantize=config.quantize)
 
 
 def _phases(config: Pretrain, sources: Mapping[str, Source]) -> list[Phase]:

@@ -135,7 +135,15 @@ def reinforce(config: Reinforce, run: Run) -> None:
         _write(run.out / "completions.jsonl", answers(), judge, opened)
     _count(run)
     drop_critic(opened.model)
-    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
+    save(
+        run,
+        opened.model,
+        tokenizer=opened.tokenizer,
+        folder=opened.folder,
+        base="base",
+        template=opened.template,
+        quantize=config.quantize,
+    )
 
 
 def _method(config: Reinforce) -> Method:
@@ -153,9 +161,7 @@ def _method(config: Reinforce) -> Method:
     return method if config.beta is None else replace(method, beta=config.beta)
 
 
-def _questions(
-    config: Reinforce, run: Run, opened: Opened
-) -> tuple[dict[str, Question], list[Prompt], list[Prompt]]:
+def _questions(config: Reinforce, run: Run, opened: Opened) -> tuple[dict[str, Question], list[Prompt], list[Prompt]]:
     """Questions by id, and those for training and held out as tokens; what is set aside is counted."""
     rows = Rows(run, config.bad_rows)
     parts = rows.read(run.input("rows"), "sft", partial(read_questions, control=opened.control))

@@ -108,7 +108,15 @@ def sft(config: Sft, run: Run) -> None:
         evaluate=evaluate,
         carry=partial(carried, autocast=autocast),
     )
-    save(run, opened.model, tokenizer=opened.tokenizer, folder=opened.folder, base="base", template=opened.template)
+    save(
+        run,
+        opened.model,
+        tokenizer=opened.tokenizer,
+        folder=opened.folder,
+        base="base",
+        template=opened.template,
+        quantize=config.quantize,
+    )
 
 
 def _examples(config: Sft, run: Run, opened: Opened) -> tuple[list[Example], list[Example]]:

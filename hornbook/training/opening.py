@@ -22,6 +22,9 @@ from hornbook.model.transformer import Transformer
 from hornbook.model.weights import generation_ends, load_model
 from hornbook.text import bpe
 
+QUANTIZED = "base_quantized"
+"""Result of a run whose adapter learned on its base in few bits: the kind."""
+
 
 @dataclass(frozen=True)
 class Words:
@@ -77,15 +80,17 @@ class Opened(Words):
 def open_model(source: Input, *, device: torch.device, merged: bool = True, quantize: Kind | None = None) -> Opened:
     """The model of a run or of a Hugging Face folder; an adapter is put on its base, and `merged` if it can be.
 
+    An adapter that learned on its base in few bits is put on that again, unless it is opened to be merged elsewhere.
     quantize: put its projections into few bits, as they are read where no adapter is in the way.
     """
     folder = source.folder()
     if (folder / CONFIG).is_file():
-        model = open_model(base_of(source), device=device).model
+        learned_on = source.manifest.results.get(QUANTIZED) if source.manifest and merged else None
+        model = open_model(base_of(source), device=device, quantize=learned_on).model
         load_adapter(model, folder)
         if merged and mergeable(model):
             merge(model)
-        if quantize is not None:
+        if quantize is not None and learned_on is None:
             put_into(model, quantize)
     else:
         model = load_model(folder, quantize=quantize).to(device)

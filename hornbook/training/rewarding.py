@@ -79,7 +79,7 @@ def _score(name: str, options: Rewarded, run: Run, device: torch.device) -> Scor
             raise UsageError(f"there is no reward {name!r}", hint=f"rewards: {', '.join((*REWARDS, MODEL))}")
         return named(name, pattern=options.pattern, target=options.target, tags=options.tags)
     if options.reward_model is None:
-        raise UsageError("the reward 'model' needs 'reward_model'", hint="reward_model = \"runs/reward-1a2b3c4d\"")
+        raise UsageError("the reward 'model' needs 'reward_model'", hint='reward_model = "runs/reward-1a2b3c4d"')
     return _reward_model(run.input("reward_model"), device)
 
 

@@ -9,11 +9,13 @@ from tokenizers import Tokenizer
 from hornbook.model.adapters import folder as adapter_folder
 from hornbook.model.adapters.attached import adapters
 from hornbook.model.adapters.merging import merge
+from hornbook.model.bnb import Kind
 from hornbook.model.folder import copy_files
 from hornbook.model.transformer import Transformer
 from hornbook.model.weights import TOKENIZER_FILES, generation_ends, save_model
 from hornbook.run import Run
 from hornbook.text import bpe
+from hornbook.training.opening import QUANTIZED
 
 
 def save(
@@ -24,16 +26,19 @@ def save(
     folder: Path,
     base: str | None = None,
     template: str | None = None,
+    quantize: Kind | None = None,
 ) -> None:
     """Write what was trained: a Hugging Face folder or, where only an adapter was, a PEFT folder that names its base.
 
-    `folder` holds the tokenizer's files; `template` is that of a chat model.
+    `folder` holds the tokenizer's files; `template` is that of a chat model; `quantize` is what the base was put into.
     """
     if base is not None and (run.input(base).path / adapter_folder.CONFIG).is_file() and adapters(model):
         run.say("the base is an adapter itself, and peft puts none on another: both are merged into a whole model")
         merge(model)
     if base is not None and adapters(model):
         adapter_folder.save_adapter(model, run.out, base_name=run.input(base).name)
+        if quantize is not None:
+            run.result(**{QUANTIZED: quantize})
         copy_files(folder, run.out, TOKENIZER_FILES)
     else:
         save_model(
