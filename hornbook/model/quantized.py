@@ -5,6 +5,7 @@ The dense matrix is never kept: the backward pass, which only the input needs, m
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ PIECE = 1 << 20
 """Weights that are dense at a time, on a CPU: 4 MB."""
 
 
-class Quantized(nn.Module):
+class Quantized(nn.Module, ABC):
     """x -> W x + bias, where W [N, K] is no parameter. Evaluating changes nothing in it."""
 
     def __init__(
@@ -33,17 +34,17 @@ class Quantized(nn.Module):
         """What the weights were rounded to before, as the rest of the model is in its files."""
 
     @property
-    def device(self) -> torch.device:
-        raise NotImplementedError
+    @abstractmethod
+    def device(self) -> torch.device: ...
 
     @property
+    @abstractmethod
     def nbytes(self) -> int:
         """Of the weights, as they are stored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, begin: int, end: int, dtype: torch.dtype) -> Tensor:
         """[end - begin, K], made anew."""
-        raise NotImplementedError
 
     @property
     def numel(self) -> int:

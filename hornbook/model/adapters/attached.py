@@ -6,6 +6,7 @@ the same `Adapter`, so that to switch it is to set one number.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Part(nn.Module):
         self.adapter = adapter
 
 
-class Update(Part):
+class Update(Part, ABC):
     """What an adapter does at one projection, which keeps it in `adapters`."""
 
     def __init__(self, adapter: Adapter, path: str) -> None:
@@ -52,9 +53,9 @@ class Update(Part):
             projection.add_module(CHILD, nn.ModuleDict())
         projection.get_submodule(CHILD).add_module(self.adapter.name, self)
 
+    @abstractmethod
     def applied(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """W [out, in] and bias [out] with this update, in the type that they are given in."""
-        raise NotImplementedError
 
 
 CHILD = "adapters"
