@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,10 @@ from hornbook.training.reading import split
 WORDS = ("river", "meadow", "barn", "lantern", "orchard")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with a tiny model and three conversations, too few for one to be held out."""
-    monkeypatch.chdir(tmp_path)
+def small_model(words: Sequence[str]) -> None:
+    """`tokens`, a tokenizer of the words, and `model`, in the folder that is worked in."""
     Path("tokens").mkdir()
-    bpe.save(bpe.train(WORDS, vocabulary=270), Path("tokens"))
+    bpe.save(bpe.train(words, vocabulary=270), Path("tokens"))
     shape = Architecture(
         vocab_size=270,
         hidden_size=16,
@@ -44,7 +43,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         head_dim=16,
         max_position_embeddings=128,
     )
-    save_model(tmp_path / "model", Transformer(shape).initialize(0), tokenizer=Path("tokens"), bos=0, eos=[0], pad=3)
+    save_model(Path("model"), Transformer(shape).initialize(0), tokenizer=Path("tokens"), bos=0, eos=[0], pad=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a tiny model and three conversations, too few for one to be held out."""
+    monkeypatch.chdir(tmp_path)
+    small_model(WORDS)
     write("chats.jsonl", *map(chat, WORDS[:3]))
     return tmp_path
 

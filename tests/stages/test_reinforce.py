@@ -13,13 +13,9 @@ from hornbook.errors import InputError, Interrupted, UsageError
 from hornbook.execute import execute
 from hornbook.learn.reinforcement import Reinforcement
 from hornbook.manifest import Input, read_manifest
-from hornbook.model.architecture import Architecture
-from hornbook.model.transformer import Transformer
-from hornbook.model.weights import save_model
 from hornbook.stages import load
-from hornbook.text import bpe
+from tests.test_training import WORDS, small_model
 
-WORDS = ("river", "meadow", "barn", "lantern", "orchard")
 OPTIONS: dict[str, Any] = {
     "base": "model",
     "rows": "questions.jsonl",
@@ -38,19 +34,7 @@ OPTIONS: dict[str, Any] = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with a tiny model and a few dozen questions."""
     monkeypatch.chdir(tmp_path)
-    Path("tokens").mkdir()
-    bpe.save(bpe.train(WORDS, vocabulary=270), Path("tokens"))
-    shape = Architecture(
-        vocab_size=270,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=128,
-    )
-    save_model(tmp_path / "model", Transformer(shape).initialize(0), tokenizer=Path("tokens"), bos=0, eos=[0], pad=3)
+    small_model(WORDS)
     rows = [{"question": f"What is {n}?", "answer": f"{n}"} for n in range(40)]
     Path("questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
