@@ -15,7 +15,8 @@ from hornbook.judge.rewards import win_rate
 from hornbook.judge.tasks.instructions import Told, instructions, read_checks
 from hornbook.learn.chat import encode
 from hornbook.learn.faults import BadRow
-from hornbook.learn.rows import Message, read_questions
+from hornbook.learn.rows import read_questions
+from hornbook.learn.turns import Message
 from hornbook.model.sample import complete
 from hornbook.text import bpe
 from hornbook.training.judging import Judge

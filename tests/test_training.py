@@ -14,7 +14,7 @@ from hornbook.errors import Damaged, InputError, UsageError
 from hornbook.execute import execute, name_run
 from hornbook.learn.chat import TEMPLATE
 from hornbook.learn.loop import next_token
-from hornbook.learn.rows import Conversation
+from hornbook.learn.rows import Conversation, Judgement
 from hornbook.manifest import Input, read_manifest
 from hornbook.model.adapters.attached import adapters
 from hornbook.model.architecture import Architecture
@@ -107,6 +107,15 @@ def test_of_two_rows_that_say_the_same_neither_or_both_are_held_out() -> None:
     assert len(train) + len(held) == 120
     assert 0 < len(held) < 30
     assert not {row.spoken for row in train} & {row.spoken for row in held}
+
+
+def test_of_two_judgements_of_one_prompt_neither_or_both_are_held_out() -> None:
+    asked = [[{"role": "user", "content": f"Where is it, {n % 60}?"}] for n in range(120)]
+    answers = [{"role": "assistant", "content": f"There, {n}."} for n in range(120)]
+    rows = [Judgement(str(n), asked[n], answers[n], n < 60, f"r row {n}") for n in range(120)]
+    train, held = split(rows)
+    assert 0 < len(held) < 30
+    assert not {row.asked for row in train} & {row.asked for row in held}
 
 
 def test_noise_changes_what_is_learned_and_nothing_else(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
@@ -11,8 +11,9 @@ from tokenizers import Tokenizer
 from hornbook.errors import InputError
 from hornbook.learn.examples import Example
 from hornbook.learn.faults import BadRow, bad_row
-from hornbook.learn.rows import Conversation, Judgement, Message, Preference
+from hornbook.learn.rows import Conversation, Judgement, Preference
 from hornbook.learn.templates import Overrun, Process, Refused, Renderer
+from hornbook.learn.turns import Message
 
 END = "<|im_end|>"
 SPECIAL = {"bos_token": "<|endoftext|>", "eos_token": END, "pad_token": "<|pad|>"}
@@ -84,18 +85,32 @@ def encode(
     template: str = TEMPLATE,
     special: Mapping[str, str] = SPECIAL,
     prompt: bool = False,
+    unlearned: Collection[int] = (),
 ) -> tuple[list[int], list[bool]]:
     """Token ids and, for each, whether the assistant said it (its end token included).
 
-    Each part is tokenized by itself, so that training splits the text where generation will: after the prompt. Special
-    tokens come from the template only, so there is never a second BOS.
+    Messages at the places `unlearned` are as if somebody else had said them. Each part is tokenized by itself, so that
+    training splits the text where generation will: after the prompt. Special tokens come from the template only, so
+    there is never a second BOS.
     """
     parts = render(messages, template=template, special=special, prompt=prompt)
+    learned = _learned(parts, messages, unlearned)
     if _begins_with_space(tokenizer):
-        return _encode_whole(parts, tokenizer)
+        return _encode_whole(parts, learned, tokenizer)
     encoded = [e.ids for e in tokenizer.encode_batch_fast(parts, add_special_tokens=False)]
     ids = [token for part in encoded for token in part]
-    return ids, [bool(i % 2) for i, part in enumerate(encoded) for _ in part]
+    return ids, [said for part, said in zip(encoded, learned, strict=True) for _ in part]
+
+
+def _learned(parts: Sequence[str], messages: Sequence[Mapping[str, str]], unlearned: Collection[int]) -> list[bool]:
+    """Of each part, whether it is learned."""
+    if not unlearned:
+        return [bool(place % 2) for place in range(len(parts))]
+    said = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    if len(said) != len(parts) // 2:
+        reason = f"it marks {len(parts) // 2} answers of {len(said)}, so which of them has weight 0 is not known"
+        raise TemplateFailure(f"the chat template fails: {reason}", hint=MARK_IT)
+    return [bool(place % 2) and said[place // 2] not in unlearned for place in range(len(parts))]
 
 
 def _begins_with_space(tokenizer: Tokenizer) -> bool:
@@ -104,13 +119,13 @@ def _begins_with_space(tokenizer: Tokenizer) -> bool:
     return first.startswith(("\u2581", "\u0120"))
 
 
-def _encode_whole(parts: Sequence[str], tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
+def _encode_whole(parts: Sequence[str], learned: Sequence[bool], tokenizer: Tokenizer) -> tuple[list[int], list[bool]]:
     """The parts as one text; a token that lies only partly in an answer is learned, as in transformers."""
     encoding = tokenizer.encode("".join(parts), add_special_tokens=False)
     ends = np.cumsum([len(part) for part in parts])
     said = np.zeros(int(ends[-1]) + 1, bool)
-    for begin, end in zip(ends[0::2], ends[1::2], strict=False):
-        said[begin:end] = True
+    for end, part, answer in zip(ends, parts, learned, strict=True):
+        said[end - len(part) : end] = answer
     return encoding.ids, [bool(said[begin:end].any()) for begin, end in encoding.offsets]
 
 
@@ -122,9 +137,9 @@ def encode_conversation(
     template: str = TEMPLATE,
     special: Mapping[str, str] = SPECIAL,
 ) -> Example | BadRow:
-    """One conversation, every answer learned, cut on the right to `length` positions (`Example.cut` counts tokens)."""
+    """One conversation, its answers learned, cut on the right to `length` positions (`Example.cut` counts tokens)."""
     try:
-        ids, answer = encode(row.messages, tokenizer, template=template, special=special)
+        ids, answer = encode(row.messages, tokenizer, template=template, special=special, unlearned=row.unlearned)
     except TemplateFailure as error:
         return bad_row(row.where, error.message, hint=error.hint)
     if not any(answer):

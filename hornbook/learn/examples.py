@@ -69,6 +69,12 @@ class Examples:
         """Steps that see every example `epochs` times, rounded up."""
         return max(1, -(-round(epochs * len(self.groups)) // self.groups_per_step))
 
+    def seen(self, steps: int) -> Sequence[tuple[Example, ...]]:
+        """The groups that so many steps learn from, each once."""
+        if (taken := steps * self.groups_per_step) >= len(self.groups):
+            return self.groups
+        return [self.groups[self._at(number)] for number in range(taken)]
+
     def _at(self, number: int) -> int:
         epoch, place = divmod(number, len(self.groups))
         return self._epoch(epoch)[place]

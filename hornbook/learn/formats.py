@@ -7,25 +7,15 @@ reads the rows (`rows.py`); so every turn knows under which key of the row it st
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hornbook.learn.faults import Fault
+from hornbook.learn.turns import Turn, transcript, turns
 
 Row = Mapping[str, Any]
 Kind = Literal["conversation", "preference", "judgement", "question"]
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What somebody says, not yet checked, and where it stands in the row."""
-
-    role: Any
-    content: Any
-    key: str
-    role_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,72 +87,7 @@ def _unknown(row: Row, kind: Kind, other: Format | None) -> Fault:
     return Fault(f"no {WORDS[kind]} in any format that is known", key="keys", value=sorted(row), hint=hint)
 
 
-# -- turns ------------------------------------------------------------------------------------------------------------
-
-
-def turns(value: Any, key: str, *, alone: str = "") -> list[Turn]:
-    """A list of messages; where `alone` names a role, also one message, or a text that is one of that role."""
-    if alone and isinstance(value, str):
-        return [Turn(alone, value, key)]
-    if alone and isinstance(value, dict):
-        return [_turn(value, key)]
-    if not isinstance(value, list) or not value:
-        raise Fault("not a list of messages with at least one", key=key, value=value)
-    return [_turn(item, f"{key}[{place}]") for place, item in enumerate(value)]
-
-
-def _turn(item: Any, key: str) -> Turn:
-    """`role` and `content`, or ShareGPT's `from` and `value`."""
-    if not isinstance(item, dict):
-        raise Fault("not an object with role and content", key=key, value=item)
-    role = "from" if "from" in item and "role" not in item else "role"
-    content = "value" if "value" in item and "content" not in item else "content"
-    text = item.get(content)
-    if item.get("tool_calls"):
-        text = _calls(item["tool_calls"], text, f"{key}.tool_calls")
-    elif isinstance(text, list):
-        text = _text_parts(text, f"{key}.{content}")
-    return Turn(item.get(role), text, f"{key}.{content}", f"{key}.{role}")
-
-
-def _calls(calls: Any, text: Any, key: str) -> str:
-    """OpenAI's function calls as the model is to write them: what it says before, then a line of JSON a call."""
-    lines = [text] if isinstance(text, str) and text.strip() else []
-    for place, call in enumerate(calls if isinstance(calls, list) else [calls]):
-        function = call.get("function", call) if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise Fault("not a call of a function by its name", key=f"{key}[{place}]", value=call)
-        arguments = function.get("arguments", {})
-        arguments = _json_or_text(arguments) if isinstance(arguments, str) else arguments
-        lines.append(json.dumps({"name": function["name"], "arguments": arguments}, ensure_ascii=False))
-    return "\n".join(lines)
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _text_parts(parts: list[Any], key: str) -> str:
-    """OpenAI's content in parts, where all are text."""
-    for place, part in enumerate(parts):
-        if not isinstance(part, dict) or not isinstance(part.get("text"), str):
-            raise Fault("not a text, and only text is learned", key=f"{key}[{place}]", value=part)
-    return "".join(part["text"] for part in parts)
-
-
-def _transcript(text: str, key: str) -> list[Turn]:
-    """Anthropic's HH: a text in which every turn begins with an empty line and `Human:` or `Assistant:`."""
-    pieces = re.split(r"(?:\A|\n\n)(Human|Assistant):", text)
-    if pieces[0].strip():
-        raise Fault("text before the first `Human:`", key=key, value=pieces[0])
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return [
-        Turn(roles[role], said.strip(), f"{key}[{place}]", f"{key}[{place}]")
-        for place, (role, said) in enumerate(zip(pieces[1::2], pieces[2::2], strict=True))
-    ]
+# -- columns ---------------------------------------------------------------------------------------------------------
 
 
 def _is_transcript(value: Any) -> bool:
@@ -262,7 +187,7 @@ def pair(row: Row) -> Parts:
     (key, chosen), (other, rejected) = _first(row, "chosen", "matching"), _first(row, "rejected", "not_matching")
     shared = next((name for name in ("prompt", *MESSAGES[1:]) if name in row), None)
     if shared is None and _is_transcript(chosen) and _is_transcript(rejected):
-        return Parts(answer=_transcript(chosen, key), rejected=_transcript(rejected, other))
+        return Parts(answer=transcript(chosen, key), rejected=transcript(rejected, other))
     return Parts(
         prompt=_with_instructions(row, turns(row[shared], shared, alone="user")) if shared else [],
         answer=turns(chosen, key, alone="assistant"),

@@ -17,33 +17,12 @@ from hornbook.errors import InputError
 from hornbook.learn import formats
 from hornbook.learn.faults import BadRow as BadRow
 from hornbook.learn.faults import Fault
-from hornbook.learn.formats import Kind, Parts, Turn
+from hornbook.learn.formats import Kind, Parts
 from hornbook.learn.records import Record, read_records
-from hornbook.learn.templates import MARKS as MARKS
+from hornbook.learn.turns import CONTROL, Message, Turn, in_turn, message, unlearned
 from hornbook.text.document import document_id
 
-Message = dict[str, str]
 T = TypeVar("T")
-
-CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>")
-"""Tokens that steer a conversation and that no message may contain."""
-
-ROLES = {
-    **dict.fromkeys(("system", "developer"), "system"),
-    **dict.fromkeys(("user", "human"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "model", "function_call"), "assistant"),
-    **dict.fromkeys(("tool", "observation", "function", "function_response", "ipython"), "tool"),
-}
-"""The names that formats have for those who speak. The call of a function is what the assistant says."""
-FOLLOWS = {
-    "": ("system", "user"),
-    "system": ("user",),
-    "user": ("assistant",),
-    "assistant": ("user", "tool"),
-    "tool": ("assistant", "tool"),
-}
-"""Who may speak after whom."""
-
 
 Spoken = tuple[tuple[str, str], ...]
 """(who, what), one after the other."""
@@ -61,14 +40,32 @@ class Conversation:
     """`file row n`"""
     read_as: str = ""
     """The format that it came in, and the columns that were of no use."""
+    unlearned: frozenset[int] = frozenset()
+    """Places of the assistant's messages that are only read: of `weight` 0, as in OpenAI's files."""
 
     @property
     def spoken(self) -> Spoken:
         return _spoken(self.messages)
 
+    @property
+    def asked(self) -> Spoken:
+        """All of it: one question may be answered in many rows, and each teaches something."""
+        return self.spoken
+
+
+class _Prompted:
+    """A row of which one answer, or none, is what its prompt is followed by."""
+
+    __slots__ = ()
+    prompt: list[Message]
+
+    @property
+    def asked(self) -> Spoken:
+        return _spoken(self.prompt)
+
 
 @dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(_Prompted):
     id: str
     prompt: list[Message]
     chosen: Message
@@ -82,7 +79,7 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(_Prompted):
     """One answer, and whether it is a good one (KTO, arXiv 2402.01306)."""
 
     id: str
@@ -98,7 +95,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Question(_Prompted):
     """What a model is to answer."""
 
     id: str
@@ -160,7 +157,7 @@ class _Place:
     control: Sequence[str]
 
     def said(self, turns: Sequence[Turn]) -> list[Message]:
-        return [_message(turn, self.control) for turn in turns]
+        return [message(turn, self.control) for turn in turns]
 
 
 def _read(path: Path, kind: Kind, make: Callable[[_Place], list[T]], control: Sequence[str]) -> Iterator[T | BadRow]:
@@ -195,12 +192,12 @@ def _conversations(row: _Place) -> list[Conversation]:
         hint = "`align` learns from such rows"
         raise Fault("an answer that was judged bad is none to learn from", key="label", value=False, hint=hint)
     turns = [*row.parts.prompt, *row.parts.answer]
-    messages = _in_turn(row.said(turns), turns)
+    messages = in_turn(row.said(turns), turns)
     if not any(message["role"] == "assistant" for message in messages):
         key = turns[0].key.partition("[")[0]
         raise Fault("no assistant turn to learn from", key=key, value=[m["role"] for m in messages])
     read_as = row.read_as + (", the chosen ones" if row.parts.rejected is not None else "")
-    return [Conversation(row.id, messages, row.where, read_as)]
+    return [Conversation(row.id, messages, row.where, read_as, unlearned(messages, turns))]
 
 
 def _preferences(row: _Place) -> list[Preference]:
@@ -219,7 +216,7 @@ def _judgements(row: _Place) -> list[Judgement]:
 
 def _questions(row: _Place) -> list[Question]:
     turns = [*row.parts.prompt, *row.parts.answer]
-    messages = _in_turn(row.said(turns), turns)
+    messages = in_turn(row.said(turns), turns)
     known = row.parts.reference
     if messages[-1]["role"] == "assistant":
         known = known or messages[-1]["content"]
@@ -231,7 +228,7 @@ def _questions(row: _Place) -> list[Question]:
 
 def _answered(row: _Place, answer: Sequence[Turn]) -> tuple[list[Message], Message]:
     """A prompt and the one answer to it, which may repeat the prompt before it."""
-    said, prompt = row.said(answer), _in_turn(row.said(row.parts.prompt), row.parts.prompt)
+    said, prompt = row.said(answer), in_turn(row.said(row.parts.prompt), row.parts.prompt)
     key = answer[0].key.partition("[")[0].partition(".")[0]
     if prompt and prompt[-1]["role"] == "assistant":
         raise Fault("the prompt ends with the assistant", key=row.parts.prompt[-1].key, value=prompt[-1]["content"])
@@ -240,7 +237,7 @@ def _answered(row: _Place, answer: Sequence[Turn]) -> tuple[list[Message], Messa
     if not prompt:
         if len(said) == 1:
             raise Fault("an answer without a prompt", key=key, value=said[0]["content"], hint='add a column "prompt"')
-        return _in_turn(said, answer)[:-1], said[-1]
+        return in_turn(said, answer)[:-1], said[-1]
     if said[:-1] not in ([], prompt):
         raise Fault("repeats another prompt than the row's", key=key, value=said[:-1])
     return prompt, said[-1]
@@ -256,31 +253,3 @@ def _pair(row: _Place) -> tuple[list[Message], Message, Message]:
     if chosen == rejected:
         raise Fault("chosen and rejected are equal: nothing to prefer", key=first, value=chosen["content"])
     return prompt, chosen, rejected
-
-
-# -- messages ---------------------------------------------------------------------------------------------------------
-
-
-def _message(turn: Turn, control: Sequence[str]) -> Message:
-    role = ROLES.get(turn.role) if isinstance(turn.role, str) else None
-    if role is None:
-        hint = "a role is system, user, assistant or tool"
-        raise Fault("not a role", key=turn.role_key or turn.key, value=turn.role, hint=hint)
-    if not isinstance(turn.content, str):
-        raise Fault("not a text", key=turn.key, value=turn.content)
-    if not turn.content.strip():
-        raise Fault("empty", key=turn.key, value=turn.content)
-    if found := [token for token in (*control, *MARKS) if token in turn.content]:
-        raise Fault(f"holds the control token {found[0]!r}", key=turn.key, value=turn.content)
-    return {"role": role, "content": turn.content}
-
-
-def _in_turn(messages: list[Message], turns: Sequence[Turn]) -> list[Message]:
-    """The messages, if they follow one another as `FOLLOWS` says."""
-    before = ""
-    for message, turn in zip(messages, turns, strict=True):
-        if message["role"] not in FOLLOWS[before]:
-            reason = f"out of turn, expected {' or '.join(FOLLOWS[before])}"
-            raise Fault(reason, key=turn.role_key or turn.key, value=turn.role)
-        before = message["role"]
-    return messages

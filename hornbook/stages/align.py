@@ -141,7 +141,8 @@ def _on_pairs(
     examples = _examples(config, train)
     known, before = None, None
     if config.loss not in REFERENCE_FREE:
-        known = _reference(config, run, opened, train, autocast=autocast)
+        learned = examples.seen(examples.steps(config.epochs))
+        known = _reference(config, run, opened, learned, autocast=autocast)
         before = likelihoods(opened.model, [example for pair in held for example in pair], autocast=autocast)
     loss = partial(paired_loss, function=function, reference=known, beta=values["beta"])
     evaluate = partial(measure_pairs, opened.model, held, reference=before, autocast=autocast)
@@ -162,7 +163,8 @@ def _on_judged(
     held = valid[: config.evaluation_rows]
     others = mismatched([judged.example for judged in train], length=config.length, seed=config.seed)
     examples = _examples(config, [(judged.example,) for judged in train])
-    asked = [(example,) for example in (*(judged.example for judged in train), *others.values())]
+    learned = [example for (example,) in examples.seen(examples.steps(config.epochs))]
+    asked = [(example,) for example in (*learned, *(others[example.id] for example in learned))]
     known = _reference(config, run, opened, asked, autocast=autocast)
     before = likelihoods(opened.model, [judged.example for judged in held], autocast=autocast)
     drift = Drift(opened.model, examples, others, known, autocast=autocast)

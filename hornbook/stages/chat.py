@@ -15,7 +15,7 @@ from hornbook.decoding import Weights, prepare
 from hornbook.device import Device, choose_device
 from hornbook.errors import HornbookError
 from hornbook.learn.chat import encode
-from hornbook.learn.rows import MARKS
+from hornbook.learn.templates import MARKS
 from hornbook.manifest import Input
 from hornbook.model.decode import Decoder
 from hornbook.model.sample import generate

@@ -9,7 +9,7 @@ import torch
 
 from hornbook.judge.rewards import conversation_rewards
 from hornbook.learn.chat import encode
-from hornbook.learn.rows import Message
+from hornbook.learn.turns import Message
 from hornbook.manifest import Input
 from hornbook.model.reward import RewardModel, load_reward_model
 from hornbook.training.opening import Opened, opened_with

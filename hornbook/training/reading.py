@@ -33,6 +33,8 @@ class _Row(Protocol):
     def read_as(self) -> str: ...
     @property
     def spoken(self) -> Spoken: ...
+    @property
+    def asked(self) -> Spoken: ...
 
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ class Rows:
     def read(
         self, source: Input, stem: str, reader: Callable[[Path], Iterable[Row | BadRow]]
     ) -> tuple[list[Row], list[Row]]:
-        """Training and held-out rows: of a run, its two files; of one file, held out by a hash of what a row says."""
+        """Training and held-out rows: of a run, its two files; of one file, held out by a hash of what is asked."""
         if source.path.is_file():
             rows = self.sift(reader(source.path))
             self._tell_format(source.path, rows)
@@ -114,12 +116,15 @@ class Rows:
 
 
 def split(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """Training and held-out rows: two that say the same are on the same side, and something is left to learn from."""
+    """Training and held-out rows: two that answer the same are on the same side, and something is left to learn from.
+
+    So a pair, or a judged answer, is measured on prompts of which nothing was learned.
+    """
     train: list[Row] = []
     held: list[Row] = []
     for row in rows:
-        said = document_id("", json.dumps(row.spoken, ensure_ascii=False).encode())
-        (held if held_out(said, fraction=HELD_OUT, seed=0) else train).append(row)
+        asked = document_id("", json.dumps(row.asked, ensure_ascii=False).encode())
+        (held if held_out(asked, fraction=HELD_OUT, seed=0) else train).append(row)
     return (train, held) if train else (held, [])
 
 

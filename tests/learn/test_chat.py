@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbook.learn.chat import SPECIAL, TEMPLATE, encode, encode_conversation, encode_preference, render
+from hornbook.learn.examples import Example
 from hornbook.learn.rows import BadRow, Conversation, Preference
 from tests.learn import tiny
 
@@ -72,6 +74,27 @@ def test_what_is_learned_is_the_answer_and_its_end() -> None:
     learned = [token for token, said in zip(ids, answer, strict=True) if said]
     text = TOKENIZER.decode(learned, skip_special_tokens=False)
     assert text == "A sequence that\ncannot change.<|im_end|>One that can. \u00e9\u00e0<|im_end|>"
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, FOREIGN], ids=["ours", "foreign"])
+def test_an_answer_of_weight_0_is_read_and_not_learned(template: str) -> None:
+    row = Conversation("a", CHAT, "chats.jsonl row 1")
+    whole, rest = (
+        encode_conversation(replace(row, unlearned=frozenset(places)), TOKENIZER, length=200, template=template)
+        for places in ((), (2,))
+    )
+    assert isinstance(whole, Example)
+    assert isinstance(rest, Example)
+    assert np.array_equal(whole.tokens, rest.tokens)
+    assert TOKENIZER.decode(rest.tokens[rest.answer].tolist()) == "One that can. \u00e9\u00e0"
+
+
+def test_weights_need_a_template_that_marks_each_answer_once() -> None:
+    twice = TEMPLATE.replace("{%- endgeneration -%}", "{%- endgeneration -%}{%- generation -%}.{%- endgeneration -%}")
+    row = Conversation("a", CHAT, "chats.jsonl row 1", unlearned=frozenset({2}))
+    bad = encode_conversation(row, TOKENIZER, length=200, template=twice)
+    assert isinstance(bad, BadRow)
+    assert "it marks 4 answers of 2, so which of them has weight 0 is not known" in bad.reason
 
 
 @given(first=st.sampled_from(["\n", "\n\nHello", " Hello", "as", "Hello"]))

@@ -61,6 +61,18 @@ def test_compressed_rows(tmp_path: Path) -> None:
 U, A = ("user", "q"), ("assistant", "a")
 
 
+def weighted(*weights: float | None) -> dict[str, Any]:
+    """A question and its answer in turn, as OpenAI's finetuning takes them."""
+    turns = [dict(turn, weight=weight) for turn, weight in zip(chat(U, A, U, A)["messages"], weights, strict=False)]
+    return {"messages": [{k: v for k, v in turn.items() if v is not None} for turn in turns]}
+
+
+def test_answers_of_weight_0_are_told_from_those_that_are_learned(tmp_path: Path) -> None:
+    rows = [weighted(None, 0, None, 1), weighted(0, 1, 0, 0), weighted(None, None), weighted(None, 1.0)]
+    found = list(read_conversations(written(tmp_path / "c.jsonl", *rows)))
+    assert [row.unlearned for row in found if isinstance(row, Conversation)] == [{1}, {3}, set(), set()]
+
+
 @pytest.mark.parametrize(
     ("row", "message", "hint"),
     [
@@ -84,6 +96,9 @@ U, A = ("user", "q"), ("assistant", "a")
         ({"instruction": "q"}, 'keys = ["instruction"]: no "output"', '"instruction" and "output"'),
         ({"prompt": "q"}, 'keys = ["prompt"]: no "completion"', ""),
         ({"text": "a page"}, "no conversation in any format", "read by `crawl`"),
+        (weighted(None, 0.5), "messages[1].weight = 0.5: not 0 or 1", ""),
+        (weighted(1, 1), "messages[0].weight = 1: not 0, and only what the assistant says is learned", ""),
+        (weighted(0, 0), "messages[1].weight = 0: every answer has weight 0: nothing to learn from", ""),
         ({"premise": "q", "conclusion": "a"}, 'keys = ["conclusion", "premise"]: no conversation', '"messages"'),
     ],
 )

@@ -6,7 +6,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from hornbook.learn.batches import Batch
-from hornbook.learn.rows import CONTROL
+from hornbook.learn.turns import CONTROL
 from hornbook.model.architecture import Architecture
 from hornbook.model.transformer import Transformer
 

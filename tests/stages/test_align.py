@@ -135,9 +135,26 @@ def test_a_stored_reference_that_is_not_of_these_rows_is_not_used(
     assert "reference.safetensors is of other rows or another model: computed anew" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("loss", ["dpo", "kto"])
+def test_the_reference_is_asked_for_what_is_learned_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    groups: list[Any] = []
+
+    def counted(run: Any, model: Any, asked: Any, **named: Any) -> Any:
+        groups.extend(asked)
+        return compute(run, model, asked, **named)
+
+    compute = reference._asked
+    monkeypatch.setattr(reference, "_asked", counted)
+    made(loss=loss, epochs=0.15)
+    # Of 100 pairs, of which some are held out: two steps of 8 pairs, or four of 8 answers and 8 mismatched ones.
+    assert len(groups) == {"dpo": 16, "kto": 64}[loss]
+
+
 def test_without_held_out_rows_nothing_is_measured_on_them(folder: Path) -> None:
     rows = [json.loads(line) for line in Path("pairs.jsonl").read_text().splitlines()]
-    write("pairs.jsonl", *rows[:2])
+    write("pairs.jsonl", *rows[:1])
     for loss in ("dpo", "kto", "simpo"):
         assert read_manifest(made(loss=loss, epochs=1)).results["after"].keys() <= {"reward_auc"}
 
