@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
-from hornbook.text.archives.bodies import head_lines, parse_headers
+from hornbook.text.archives.bodies import Undecodable, head_lines, parse_headers, parse_response
+from hornbook.text.archives.payload import payload_type
 
 VOLATILE = ("age", "date", "expires", "set-cookie")
 """Response headers that differ between two visits of an unchanged page."""
@@ -73,7 +74,11 @@ class ArchiveWriter:
         response = response_block(exchange)
         identifier = record_id("response", exchange.url, response)
         extra = {"WARC-Payload-Digest": _digest(exchange.body)}
-        optional = {"WARC-IP-Address": exchange.address, "WARC-Truncated": exchange.truncated}
+        optional = {
+            "WARC-IP-Address": exchange.address,
+            "WARC-Truncated": exchange.truncated,
+            "WARC-Identified-Payload-Type": _identified(response),
+        }
         extra |= {key: value for key, value in optional.items() if value}
         self._stream.write(
             _record("request", exchange, _block(exchange.request_line, exchange.request_headers), identifier)
@@ -85,6 +90,14 @@ class ArchiveWriter:
 def response_block(exchange: Exchange) -> bytes:
     """The HTTP response of an exchange, as its record holds it."""
     return _block(exchange.status_line, exchange.response_headers) + exchange.body
+
+
+def _identified(response: bytes) -> str:
+    """What the payload is by its own bytes: readers such as datatrove guess where it is not said, and lose pages."""
+    try:
+        return payload_type(parse_response(response)[2])
+    except Undecodable:
+        return ""
 
 
 def whole_exchanges(path: Path) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 from fastwarc.warc import ArchiveIterator
@@ -36,6 +37,19 @@ def test_fastwarc_agrees_with_our_digests_and_record_types(tmp_path: Path) -> No
     assert [r.headers["WARC-Type"] for r in records] == ["warcinfo", "request", "response", "request", "response"]
     checked = ArchiveIterator(str(path), fsspec_args=False, verify_digests=True)
     assert sum(1 for _ in checked) == 4  # the warcinfo record has no digest
+
+
+def test_a_record_says_what_its_payload_is_by_its_own_bytes(tmp_path: Path) -> None:
+    packed = gzip.compress(b"<html><p>two", mtime=0)
+    exchanges = [
+        exchange("http://x/1", b"<p>one"),
+        exchange("http://x/2", packed, ("Content-Encoding", "gzip")),
+        exchange("http://x/3", packed[:5], ("Content-Encoding", "gzip")),
+        exchange("http://x/4", b"no markup"),
+    ]
+    records = ArchiveIterator(str(archive(tmp_path / "a.warc.gz", *exchanges)), fsspec_args=False, parse_http=False)
+    said = [r.headers.get("WARC-Identified-Payload-Type") for r in records if r.headers["WARC-Type"] == "response"]
+    assert said == ["text/html", "text/html", None, None]
 
 
 def test_the_same_exchanges_give_the_same_bytes(tmp_path: Path) -> None:
