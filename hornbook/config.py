@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -59,14 +60,17 @@ Probability = Annotated[float, Bounds(above=0, most=1)]
 
 @typing.dataclass_transform(frozen_default=True)
 def options(kind: type[T]) -> type[T]:
-    """A frozen dataclass of a stage's options that adds to those of a class which others share.
+    """A frozen dataclass of a stage's options that adds to those of classes which others share.
 
-    Its own come first: dataclasses put what is inherited before what can be given without a name.
+    Its own come first, then those of the nearest class: dataclasses put what is inherited before what can be given
+    without a name.
     """
     made = dataclass(frozen=True)(kind)
     fields: dict[str, dataclasses.Field[Any]] = made.__dataclass_fields__  # type: ignore[attr-defined]
-    own = sorted(fields, key=lambda name: (fields[name].kw_only, name not in kind.__annotations__))
-    made.__dataclass_fields__ = {name: fields[name] for name in own}  # type: ignore[attr-defined]
+    farthest_first = reversed(list(enumerate(kind.__mro__)))
+    distance = {name: away for away, parent in farthest_first for name in inspect.get_annotations(parent)}
+    ordered = sorted(fields, key=lambda name: (fields[name].kw_only, distance[name]))
+    made.__dataclass_fields__ = {name: fields[name] for name in ordered}  # type: ignore[attr-defined]
     return made
 
 

@@ -24,11 +24,11 @@ from hornbook.run import Run
 from hornbook.training.adapting import check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import Opened, check_length, open_model
-from hornbook.training.options import Training
+from hornbook.training.options import FromConversations
 from hornbook.training.pairs import read_judged, read_pairs
 from hornbook.training.preferring import judged_loss, likelihoods, measure_judged, measure_pairs, paired_loss
 from hornbook.training.reference import reference
-from hornbook.training.saving import save
+from hornbook.training.saving import save_on_base
 
 MAKES = "model"
 SHARED = True
@@ -36,7 +36,7 @@ fingerprint = arithmetic
 
 
 @options
-class Align(Training):
+class Align(FromConversations):
     """Teach a model what is preferred: by DPO or another loss, on pairs or on judged answers.
 
     The model that training starts from is the reference; its log-probabilities are taken once, before the first step.
@@ -63,18 +63,10 @@ class Align(Training):
     """Of kto: what a bad answer counts (default: 1)."""
     epochs: Positive = 1.0
     """Times that each pair is learned from."""
-    length: Count = 512
-    """Tokens of a conversation; a longer one is cut, and counted."""
     batch: Count = 32
     """Pairs in a step; for kto, answers."""
-    micro: Count = 8
-    """Rows computed at a time: less memory, same result up to rounding."""
     learning_rate: Positive | None = None
     """Peak rate of AdamW (default: 5e-5, for an adapter 5e-4)."""
-    evaluation_rows: Count = 200
-    """Held-out pairs that are measured while training, at most."""
-    bad_rows: Literal["error", "skip"] = "error"
-    """What to do with a row that cannot be learned from: end, or set it aside and count it."""
     seed: int = 0
     """Chooses the order of the rows."""
 
@@ -112,15 +104,7 @@ def align(config: Align, run: Run) -> None:
         evaluate=evaluate,
         carry=partial(carried, autocast=autocast),
     )
-    save(
-        run,
-        opened.model,
-        tokenizer=opened.tokenizer,
-        folder=opened.folder,
-        base="base",
-        template=opened.template,
-        quantize=config.quantize,
-    )
+    save_on_base(run, opened, quantize=config.quantize)
 
 
 Made = tuple[Examples, Steps, Loss, Evaluation]

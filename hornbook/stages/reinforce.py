@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import KW_ONLY, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 
@@ -28,17 +28,17 @@ from hornbook.run import Run
 from hornbook.training.adapting import check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import Opened, check_length, open_model
-from hornbook.training.options import Training
+from hornbook.training.options import FromRows
 from hornbook.training.reading import Rows
 from hornbook.training.rewarding import Judge, Rewarded, encode_question, make_judge
-from hornbook.training.saving import save
+from hornbook.training.saving import save_on_base
 
 MAKES = "model"
 fingerprint = arithmetic
 
 
 @options
-class Reinforce(Training, Rewarded):
+class Reinforce(Rewarded, FromRows):
     """Teach a model what is rewarded: reinforcement learning from its own answers.
 
     Each step it answers questions several times, the answers are rewarded, and what was better than the others becomes
@@ -74,14 +74,10 @@ class Reinforce(Training, Rewarded):
     """Of the answers, and of the distribution that learns."""
     top_p: Probability = 1.0
     """Draw from the likeliest tokens that together have this probability; what learns is the whole distribution."""
-    micro: Count = 8
-    """Rows computed at a time: less memory, same result up to rounding."""
     learning_rate: Positive | None = None
     """Peak rate of AdamW (default: 1e-5, for an adapter 1e-4)."""
     evaluation_rows: Count = 100
     """Held-out questions that are answered while training, at most."""
-    bad_rows: Literal["error", "skip"] = "error"
-    """What to do with a row that cannot be learned from: end, or set it aside and count it."""
     seed: int = 0
     """Chooses the order of the questions, and every draw."""
 
@@ -135,15 +131,7 @@ def reinforce(config: Reinforce, run: Run) -> None:
         _write(run.out / "completions.jsonl", answers(), judge, opened)
     _count(run)
     drop_critic(opened.model)
-    save(
-        run,
-        opened.model,
-        tokenizer=opened.tokenizer,
-        folder=opened.folder,
-        base="base",
-        template=opened.template,
-        quantize=config.quantize,
-    )
+    save_on_base(run, opened, quantize=config.quantize)
 
 
 def _method(config: Reinforce) -> Method:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from hornbook.text import bpe
 from hornbook.training.adapting import check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import check_length, open_model
-from hornbook.training.options import Training
+from hornbook.training.options import FromConversations
 from hornbook.training.pairs import Pair, read_pairs
 
 MAKES = "reward model"
@@ -39,7 +39,7 @@ fingerprint = arithmetic
 
 
 @options
-class Reward(Training):
+class Reward(FromConversations):
     """Teach a model to judge answers: a reward model from pairs of a better and a worse one.
 
     Its reward is one number, the score of a conversation's last token; the loss is that of Bradley and Terry. What an
@@ -53,18 +53,10 @@ class Reward(Training):
     """Run of `instruct`, or a JSONL file with `prompt`, `chosen` and `rejected` in each row."""
     epochs: Positive = 1.0
     """Times that each pair is learned from; a second time, a reward model learns the pairs by heart."""
-    length: Count = 512
-    """Tokens of a conversation; a longer one is cut, and counted."""
     batch: Count = 32
     """Pairs in a step."""
-    micro: Count = 8
-    """Rows computed at a time: less memory, same result up to rounding."""
     learning_rate: Positive | None = None
     """Peak rate of AdamW (default: 1e-4, for an adapter 1e-3)."""
-    evaluation_rows: Count = 200
-    """Held-out pairs that are measured while training, at most."""
-    bad_rows: Literal["error", "skip"] = "error"
-    """What to do with a row that cannot be learned from: end, or set it aside and count it."""
     seed: int = 0
     """Chooses the order of the rows, and the first values of the head."""
 

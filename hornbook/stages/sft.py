@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from hornbook.config import Count, NotNegative, Positive, Takes, options
 from hornbook.device import arithmetic, choose_device, choose_precision
@@ -24,9 +24,9 @@ from hornbook.run import Run
 from hornbook.training.adapting import check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import Opened, check_length, open_model
-from hornbook.training.options import Training
+from hornbook.training.options import FromConversations
 from hornbook.training.reading import Rows
-from hornbook.training.saving import save
+from hornbook.training.saving import save_on_base
 
 MAKES = "model"
 SHARED = True
@@ -34,7 +34,7 @@ fingerprint = arithmetic
 
 
 @options
-class Sft(Training):
+class Sft(FromConversations):
     """Teach a base model to answer: supervised finetuning on conversations.
 
     The loss is on the assistant's words only. Conversations are packed into rows without seeing each other, so a step
@@ -48,20 +48,12 @@ class Sft(Training):
     """Run of `instruct`, a file of conversations in any usual format, or a dataset of the hub (owner/name:split)."""
     epochs: Positive = 2.0
     """Times that each conversation is learned from."""
-    length: Count = 512
-    """Tokens of a row; a longer conversation is cut, and counted."""
     batch: Count = 32
     """Conversations in a step."""
-    micro: Count = 8
-    """Rows computed at a time: less memory, same result up to rounding."""
     learning_rate: Positive | None = None
     """Peak rate of AdamW (default: 5e-4, for an adapter 2e-3)."""
     neftune_alpha: NotNegative = 0.0
     """Noise on the embeddings while training (NEFTune, arXiv 2310.05914); its authors take 5."""
-    evaluation_rows: Count = 200
-    """Held-out conversations that are measured while training, at most."""
-    bad_rows: Literal["error", "skip"] = "error"
-    """What to do with a row that cannot be learned from: end, or set it aside and count it."""
     seed: int = 0
     """Chooses the order of the rows, and noise."""
 
@@ -108,15 +100,7 @@ def sft(config: Sft, run: Run) -> None:
         evaluate=evaluate,
         carry=partial(carried, autocast=autocast),
     )
-    save(
-        run,
-        opened.model,
-        tokenizer=opened.tokenizer,
-        folder=opened.folder,
-        base="base",
-        template=opened.template,
-        quantize=config.quantize,
-    )
+    save_on_base(run, opened, quantize=config.quantize)
 
 
 def _examples(config: Sft, run: Run, opened: Opened) -> tuple[list[Example], list[Example]]:

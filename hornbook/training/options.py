@@ -1,10 +1,10 @@
-"""Options that all stages which train have in common.
+"""Options that stages which train have in common.
 
 Annotations here are types, not strings: a class that inherits them lives where their names mean nothing.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from hornbook.config import Bounds, Count, Positive, Unhashed
 from hornbook.device import Device, Precision
@@ -118,3 +118,23 @@ class Training:
         """Positions that are put before every document."""
         soft = self.prefix or self.prompt
         return 0 if soft is None else soft.tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromRows(Training):
+    """What is done with rows: for every stage that trains a model on some."""
+
+    micro: Count = 8
+    """Rows computed at a time: less memory, same result up to rounding."""
+    bad_rows: Literal["error", "skip"] = "error"
+    """What to do with a row that cannot be learned from: end, or set it aside and count it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromConversations(FromRows):
+    """The same where rows are conversations, or pairs of them, that are learned from as they stand."""
+
+    length: Count = 512
+    """Tokens of a conversation; a longer one is cut, and counted."""
+    evaluation_rows: Count = 200
+    """Held-out rows that are measured while training, at most."""

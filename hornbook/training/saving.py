@@ -15,7 +15,7 @@ from hornbook.model.transformer import Transformer
 from hornbook.model.weights import TOKENIZER_FILES, generation_ends, save_model
 from hornbook.run import Run
 from hornbook.text import bpe
-from hornbook.training.opening import QUANTIZED
+from hornbook.training.opening import QUANTIZED, Opened
 
 
 def save(
@@ -51,6 +51,19 @@ def save(
         )
     if template and not (run.out / "chat_template.jinja").exists():
         (run.out / "chat_template.jinja").write_text(template)
+
+
+def save_on_base(run: Run, opened: Opened, *, quantize: Kind | None) -> None:
+    """Write what was trained of the model that was opened from `base`, with its own tokenizer and template."""
+    save(
+        run,
+        opened.model,
+        tokenizer=opened.tokenizer,
+        folder=opened.folder,
+        base="base",
+        template=opened.template,
+        quantize=quantize,
+    )
 
 
 def _ends(tokenizer: Tokenizer, folder: Path, *, chat: bool) -> list[int]:
