@@ -1,57 +1,58 @@
-"""What QLoRA makes of a projection, as far as memory is concerned: 4-bit codes that become a matrix while it is used.
+"""Projections in 4 bits without numbers: the modules that train (`model.quantized`), but for the kernel that decodes.
 
-Only for rehearsals: the kernels that compute with codes want numbers, which a rehearsal has none of.
+Only for rehearsals. That kernel reads numbers, which a rehearsal has none of; what it allocates is allocated here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from math import ceil
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hornbook.model.attention import compute_dtype
+from hornbook.model.compiled.four_bit import BLOCK, NESTED
+from hornbook.model.nf4 import Nested, Nf4, by_torch
+from hornbook.model.quantized import Nf4Linear
+from hornbook.model.quantizing import dense_projections
 from hornbook.model.transformer import Transformer
 
-BLOCK, GROUP = 64, 256
-"""Weights that share a scale, and 8-bit scales that share a 32-bit one (QLoRA, arXiv 2305.14314, section 3)."""
+
+class Numberless(Nf4Linear):
+    """A projection whose rows are made anew for every product, and hold nothing."""
+
+    whole = False
+    """Decoded at once and by torch's operations, as on a GPU."""
+
+    def rows(self, begin: int, end: int, dtype: torch.dtype) -> Tensor:
+        size = (end - begin) * self.in_features
+        scales = torch.empty(ceil(size / BLOCK))
+        if self.whole:
+            return by_torch(self.stored, scales, 0, size).to(dtype).view(-1, self.in_features)
+        # As in `nf4.weights`: scales and weights live in fp32 until these are rounded.
+        decoded = torch.empty(size)
+        return decoded.to(dtype).view(-1, self.in_features)
+
+    def pieces(self) -> Iterator[tuple[int, int]]:
+        """All on a GPU; else two, since others take as much and free it again."""
+        return iter([(0, self.out_features)]) if self.whole else islice(super().pieces(), 2)
 
 
-def bytes_of(weights: int) -> int:
-    """Of so many weights in 4 bits with double quantization: 4 + 8/64 + 32/(64 * 256) = 4.127 bits each."""
+def quantize(model: Transformer, *, whole: bool) -> None:
+    """Put codes without numbers in the place of the matrix of every projection."""
+    for path, linear in dense_projections(model).items():
+        stored = _stored(linear.out_features, linear.in_features)
+        made = Numberless(stored, bias=linear.bias, stored_as=torch.bfloat16)
+        made.whole = whole
+        model.set_submodule(path, made)
+
+
+def _stored(rows: int, columns: int) -> Nf4:
+    """In the layout of `nf4.quantize`, doubly quantized: 4 + 8/64 + 32/(64 * 256) = 4.127 bits a weight."""
+    weights = rows * columns
     blocks = ceil(weights / BLOCK)
-    return ceil(weights / 2) + blocks + 4 * ceil(blocks / GROUP)
-
-
-class Codes(nn.Linear):
-    """A frozen projection whose matrix is made anew for every product."""
-
-    codes: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _Product.apply(x, self.codes, self.out_features)  # type: ignore[no-untyped-call]
-        return out if self.bias is None else out + self.bias
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, codes: Tensor, rows: int) -> Tensor:
-        ctx.save_for_backward(codes)
-        ctx.shape, ctx.dtype = (rows, x.shape[-1]), compute_dtype(x)
-        return x.to(ctx.dtype) @ codes.new_empty(ctx.shape, dtype=ctx.dtype).T
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (codes,) = ctx.saved_tensors
-        return gradient @ codes.new_empty(ctx.shape, dtype=ctx.dtype), None, None
-
-
-def quantize(model: Transformer) -> None:
-    """Put codes in the place of the matrix of every projection; what is put on projections stays on them."""
-    for module in model.model.layers.modules():
-        if isinstance(module, nn.Linear):
-            size = bytes_of(module.weight.numel())
-            del module.weight
-            module.register_buffer("codes", torch.empty(size, dtype=torch.uint8))
-            module.__class__ = Codes
+    nested = Nested(absmax=torch.empty(ceil(blocks / NESTED)), table=torch.empty(256), offset=0.0)
+    codes = torch.empty(ceil(weights / 2), dtype=torch.uint8)
+    absmax = torch.empty(blocks, dtype=torch.uint8)
+    return Nf4(shape=(rows, columns), codes=codes, table=torch.empty(16), absmax=absmax, nested=nested)

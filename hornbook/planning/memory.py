@@ -7,7 +7,7 @@ tensors, which is measured (docs/decisions.md).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -15,10 +15,11 @@ import torch
 
 from hornbook.model.architecture import Architecture
 from hornbook.model.attention import MATMUL_ATTENTION_LIMIT
+from hornbook.model.cost import shapes
 from hornbook.model.transformer import Transformer
 from hornbook.planning.machines import Machine
 from hornbook.planning.methods import METHODS, Method, Name
-from hornbook.planning.rehearsal import Kinds, Part, evaluation, most, prepared, rehearse
+from hornbook.planning.rehearsal import Kinds, Part, evaluation, most, prepared, rehearse, shallow
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits", "working")
 """What memory is for: `working` is what lives for the time of one operation or layer."""
@@ -46,6 +47,8 @@ class Cell:
     recompute: bool = False
     accumulates: bool = False
     packed: bool = True
+    gpu: bool = False
+    """Computed as on a GPU, where a matrix in 4 bits becomes whole at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,7 @@ def memory(cell: Cell, *, gpu: bool) -> Memory:
     if gpu:
         cell = _as_on_a_gpu(cell)
     weights = resident_weights(cell.architecture, cell.method)
-    largest = max(shape.numel() for shape in parameters(cell.architecture, cell.method).values()) * 4
+    largest = _largest(cell.architecture)
     phases = dict(training(cell))
     measuring = _measuring(replace(cell, rows=1, recompute=False, accumulates=False, packed=False))
     phases["evaluation"] = measuring + Counter(optimizer=phases["update"]["optimizer"])
@@ -106,7 +109,7 @@ def memory(cell: Cell, *, gpu: bool) -> Memory:
 def _part(cell: Cell) -> Part:
     method: Method = METHODS[cell.method]
     return Part(
-        prepare=lambda model: method.prepare(model, recompute=cell.recompute),
+        prepare=lambda model: method.rehearse(model, recompute=cell.recompute, gpu=cell.gpu),
         optimizer=method.make_optimizer,
         rows=cell.rows,
         length=cell.length,
@@ -118,6 +121,7 @@ def _part(cell: Cell) -> Part:
 
 def _as_on_a_gpu(cell: Cell) -> Cell:
     """As many positions in longer rows, where a CPU would attend in another way than a GPU does."""
+    cell = replace(cell, gpu=True)
     if cell.autocast != torch.bfloat16 or cell.length > MATMUL_ATTENTION_LIMIT:
         return cell
     longer = 2 * MATMUL_ATTENTION_LIMIT
@@ -137,27 +141,40 @@ def fits(memory: Memory, machine: Machine) -> bool:
 
 
 @cache
-def parameters(architecture: Architecture, method: Name) -> Mapping[str, torch.Size]:
-    """The shape of every parameter of a prepared model, by name; codes of 4 bits are none."""
-    return {name: parameter.shape for name, parameter in _prepared(architecture, method).named_parameters()}
-
-
-@cache
 def trainable(architecture: Architecture, method: Name) -> int:
     """How many numbers learn."""
-    return sum(p.numel() for p in _prepared(architecture, method).parameters() if p.requires_grad)
+    return _extended(architecture, lambda few: _learning(_prepared(few, method)))
 
 
 @cache
 def resident_weights(architecture: Architecture, method: Name) -> int:
     """Bytes of a prepared model."""
-    model = _prepared(architecture, method)
+    return _extended(architecture, lambda few: _bytes(_prepared(few, method)))
+
+
+def _extended(architecture: Architecture, measure: Callable[[Architecture], int]) -> int:
+    """What is linear in the number of layers, from one and two of them."""
+    one, two = (measure(shallow(architecture, layers)) for layers in (1, 2))
+    return one + (architecture.num_hidden_layers - 1) * (two - one)
+
+
+def _learning(model: Transformer) -> int:
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _bytes(model: Transformer) -> int:
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
 
 
 @cache
+def _largest(architecture: Architecture) -> int:
+    """Bytes of the largest parameter of a model as it is read."""
+    return 4 * max(shape.numel() for shape in shapes(shallow(architecture, 1)).values())
+
+
+@cache
 def _prepared(architecture: Architecture, method: Name) -> Transformer:
-    return prepared(architecture, lambda model: METHODS[method].prepare(model, recompute=False))
+    return prepared(architecture, lambda model: METHODS[method].rehearse(model, recompute=False))
 
 
 def largest_rows(cell: Cell, machine: Machine, *, most: int) -> tuple[Cell, Memory] | None:

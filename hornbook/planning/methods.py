@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from hornbook.config import build
 from hornbook.learn.optim import Optimizer
+from hornbook.model.quantizing import quantize
 from hornbook.model.recompute import recompute_layers
 from hornbook.model.transformer import Transformer
 from hornbook.planning import four_bit
@@ -35,9 +36,18 @@ class Method:
 
     def prepare(self, model: Transformer, *, recompute: bool) -> None:
         """Make a model ready to learn in this way."""
-        prepare(model, build(Training, self.options, where=self.title), seed=0)
         if self.four_bit:
-            four_bit.quantize(model)
+            quantize(model, "nf4")
+        self._attach(model, recompute=recompute)
+
+    def rehearse(self, model: Transformer, *, recompute: bool, gpu: bool = False) -> None:
+        """The same of a model without numbers, as it is on a GPU or on a CPU."""
+        if self.four_bit:
+            four_bit.quantize(model, whole=gpu)
+        self._attach(model, recompute=recompute)
+
+    def _attach(self, model: Transformer, *, recompute: bool) -> None:
+        prepare(model, build(Training, self.options, where=self.title), seed=0)
         if recompute:
             recompute_layers(model)
 

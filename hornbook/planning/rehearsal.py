@@ -53,12 +53,14 @@ def rehearse(architecture: Architecture, part: Part) -> dict[str, Kinds]:
     layers = architecture.num_hidden_layers
     if layers <= MORE:
         return _step(architecture, part)
-    few, more = (_step(_shallow(architecture, count), part) for count in (FEW, MORE))
+    few, more = (_step(shallow(architecture, count), part) for count in (FEW, MORE))
     return {phase: _extended(few[phase], more[phase], layers=layers) for phase in few}
 
 
-def _shallow(architecture: Architecture, layers: int) -> Architecture:
+def shallow(architecture: Architecture, layers: int) -> Architecture:
     """The same with fewer layers, the first ones."""
+    if layers >= architecture.num_hidden_layers:
+        return architecture
     types, nope = architecture.layer_types, architecture.nope_layers
     kept = tuple(layer for layer in nope if layer < layers)
     # All of one type are written without a list.
@@ -188,7 +190,7 @@ def _batch(part: Part) -> Batch:
 
 def evaluation(architecture: Architecture, part: Part) -> Kinds:
     """What measuring held-out text holds at its most, with the model and nothing else."""
-    few, more = (_scoring(_shallow(architecture, count), part) for count in (FEW, MORE))
+    few, more = (_scoring(shallow(architecture, count), part) for count in (FEW, MORE))
     return _extended(few, more, layers=architecture.num_hidden_layers)
 
 
