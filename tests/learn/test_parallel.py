@@ -18,8 +18,12 @@ from hornbook.learn.loop import next_token, train
 from hornbook.learn.optim import Optimizer, adamw, muon
 from hornbook.learn.parallel import Processes, Region, like, processes, region, settle, sharded
 from hornbook.learn.pieces import Pieces, write
+from hornbook.model.adapters import ia3
 from hornbook.model.adapters.attached import trainable
 from hornbook.model.adapters.lora import attach
+from hornbook.model.adapters.soft import attach_prefix, attach_prompt
+from hornbook.model.bnb import Kind
+from hornbook.model.quantizing import quantize
 from hornbook.model.transformer import Transformer
 from tests import ranks
 from tests.learn import tiny
@@ -32,10 +36,22 @@ MAKERS: dict[str, Callable[[Transformer], Optimizer]] = {
 }
 
 
-def model(*, tied: bool = True, adapter: bool = False) -> Transformer:
+ADAPTERS: dict[str, Callable[[Transformer], object]] = {
+    "lora": lambda m: attach(m, r=2, alpha=4, targets=["q_proj", "down_proj"], seed=0),
+    "dora": lambda m: attach(m, r=2, alpha=4, targets="attention", seed=0, dora=True),
+    "ia3": lambda m: ia3.attach(m, targets=("keys-values-mlp",)),
+    "prefix": lambda m: attach_prefix(m, tokens=3, seed=0),
+    "mlp": lambda m: attach_prefix(m, tokens=3, hidden=4, seed=0),
+    "prompt": lambda m: attach_prompt(m, tokens=3, seed=0),
+}
+
+
+def model(*, tied: bool = True, adapter: str = "", kind: Kind | None = None) -> Transformer:
     made = tiny.model(exact=False, layers=2, tied=tied)
+    if kind is not None:
+        quantize(made, kind)
     if adapter:
-        attach(made, r=2, alpha=4, targets=["q_proj", "down_proj"], seed=0)
+        ADAPTERS[adapter](made)
     return made
 
 
@@ -70,9 +86,9 @@ def test_from_the_same_gradients_come_the_same_bytes(kind: str, count: int, tmp_
     assert (tmp_path / "one").read_bytes() == (tmp_path / "several").read_bytes()
 
 
-def learn(tied: bool, adapter: bool, path: Path) -> None:
+def learn(tied: bool, adapter: str, kind: Kind | None, path: Path) -> None:
     """Three steps of three micro-batches, which two processes cannot halve; the losses and norms are kept too."""
-    made = model(tied=tied, adapter=adapter)
+    made = model(tied=tied, adapter=adapter, kind=kind)
     with sharded(made, CPU):
         optimizer = adamw(made, learning_rate=1e-3)
         with torch.no_grad():
@@ -85,7 +101,7 @@ def learn(tied: bool, adapter: bool, path: Path) -> None:
         "norms": torch.tensor([step.grad_norm for step in done]),
         "counts": torch.tensor([step.count for step in done]),
     }
-    keep(path, told | {name: p.detach().clone() for name, p in made.named_parameters()})
+    keep(path, told | {name: p.detach().clone() for name, p in (*made.named_parameters(), *made.named_buffers())})
 
 
 def three(step: int) -> Sequence[Batch]:
@@ -93,11 +109,25 @@ def three(step: int) -> Sequence[Batch]:
 
 
 @pytest.mark.parametrize(
-    ("tied", "adapter", "count"), [(True, False, 2), (False, False, 4), (True, True, 2)], ids=["tied", "four", "lora"]
+    ("tied", "adapter", "kind", "count"),
+    [
+        (True, "", None, 2),
+        (False, "", None, 4),
+        (True, "lora", None, 2),
+        (True, "prefix", None, 2),
+        (True, "mlp", None, 2),
+        (True, "prompt", None, 2),
+        (True, "lora", "nf4", 2),
+        (True, "dora", "nf4", 2),
+        (True, "ia3", "int8", 2),
+        (True, "prompt", "nf4", 2),
+    ],
 )
-def test_several_processes_learn_what_one_learns(tied: bool, adapter: bool, count: int, tmp_path: Path) -> None:
-    learn(tied, adapter, tmp_path / "one")
-    ranks.run(count, ranks.joined, learn, tied, adapter, tmp_path / "several", folder=tmp_path)
+def test_several_processes_learn_what_one_learns(
+    tied: bool, adapter: str, kind: Kind | None, count: int, tmp_path: Path
+) -> None:
+    learn(tied, adapter, kind, tmp_path / "one")
+    ranks.run(count, ranks.joined, learn, tied, adapter, kind, tmp_path / "several", folder=tmp_path)
     one, several = (load_file(tmp_path / name) for name in ("one", "several"))
     assert one.keys() == several.keys()
     for name, tensor in one.items():
