@@ -12,7 +12,7 @@ from torch import Tensor
 from hornbook.learn.methods import Method, correlation
 from hornbook.learn.policy import averaged, gae, k3, overlong, whiten
 from hornbook.learn.rewards import Judged
-from hornbook.learn.rollout import Completion, Prompt
+from hornbook.learn.rollout import Completion
 
 DECAY = 0.95
 """Of generalized advantage estimation; rewards are not discounted."""
@@ -158,16 +158,7 @@ def stored(rollout: Rollout) -> dict[str, Any]:
 
 
 def restored(kept: dict[str, Any]) -> Rollout:
-    completions = [
-        Completion(
-            Prompt(c["prompt"]["id"], tuple(c["prompt"]["tokens"])),
-            c["sample"],
-            tuple(c["tokens"]),
-            tuple(c["sampled"]),
-            c["cut"],
-        )
-        for c in kept["completions"]
-    ]
+    completions = [Completion.of(one) for one in kept["completions"]]
     logs: dict[str, Logs | None] = {
         name: None if kept[name] is None else [torch.tensor(part) for part in kept[name]]
         for name in ("old", "reference", "values")

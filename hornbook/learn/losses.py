@@ -107,7 +107,7 @@ class _LogProbability(torch.autograd.Function):
                 d_logits = kept
                 if d_logits is None:
                     _, d_logits = _logs_and_gradient(h[piece] @ w.T, targets[piece], ctx.softcap, dtype=scale.dtype)
-                _add_product(d_head, d_logits.T, h[piece] * -scale[piece, None].to(h.dtype))
+                add_product(d_head, d_logits.T, h[piece] * -scale[piece, None].to(h.dtype))
         return wanted, d_head.to(ctx.head_dtype), None, None
 
 
@@ -139,7 +139,7 @@ class _CrossEntropy(torch.autograd.Function):
                 if d_hidden is not None:
                     torch.mm(d_logits, w, out=d_hidden[piece])
                 if d_head is not None:
-                    _add_product(d_head, d_logits.T, h[piece] * weights[piece, None].to(dtype))
+                    add_product(d_head, d_logits.T, h[piece] * weights[piece, None].to(dtype))
         if d_hidden is not None:
             d_hidden = d_hidden.to(hidden.dtype).mul_(weights[:, None])
         ctx.save_for_backward(d_hidden, None if d_head is None else d_head.to(head.dtype))
@@ -177,7 +177,7 @@ def _logs_and_gradient(
     return logs, gradient
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """total += left @ right, inside the product where the types agree."""
     if left.dtype == total.dtype:
         total.addmm_(left, right)

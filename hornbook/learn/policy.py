@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hornbook.learn.losses import positions_at_once
+from hornbook.learn.losses import add_product, positions_at_once
 from hornbook.model.attention import compute_dtype, soft_cap
 
 Average = Literal["completion", "token", "constant"]
@@ -161,67 +161,77 @@ def token_log_probabilities(
     """log p(target) and the distribution's entropy, both float32[N] and in nats, for hidden [N, D], targets [N].
 
     p is softmax(logits / temperature), what is sampled from. The entropy has no gradient. Logits exist for
-    `positions_at_once` and are computed again in the backward pass.
+    `positions_at_once`; what the head's own gradient needs of them is kept for twice as many, else computed again.
     """
     return _TokenLogProbabilities.apply(hidden, head, targets, temperature, softcap)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class _TokenLogProbabilities(torch.autograd.Function):
-    """dL/dlogits = g (onehot - softmax) / temperature, for the gradient g of each log-probability."""
+    """d log p / d logits = (onehot - p) / temperature, formed in the same pass.
+
+    What each counts is known in the backward pass, where it is put on the small matrices: with c for what counts and
+    d = p - onehot, d log p / d hidden is -c (d W), and the head's gradient is -d' (c h).
+    """
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, temperature: float, softcap: float | None
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(hidden, head, targets)
-        ctx.temperature, ctx.softcap = temperature, softcap
-        ctx.dtype = dtype = compute_dtype(hidden)
-        found, spread = [], []
+        wants_hidden, wants_head = ctx.needs_input_grad[:2]
+        dtype = compute_dtype(hidden)
+        h, w = hidden.to(dtype), head.to(dtype)
+        keeps = wants_head and len(h) <= 2 * positions_at_once(head)
+        logs, spread, d_hidden, kept = [], [], [], []
         with torch.autocast(hidden.device.type, enabled=False):
-            for h, y in _pieces(head, hidden.to(dtype), targets):
-                logs = (_capped(h @ head.to(dtype).T, softcap) / temperature).log_softmax(1)
-                found.append(logs.gather(1, y[:, None])[:, 0])
-                spread.append(-(logs.exp() * logs).sum(1))
-        log_probabilities, entropy = torch.cat(found), torch.cat(spread)
+            for piece, y in _pieces(head, h, targets):
+                log, entropy, gradient = _logs_and_gradient(piece @ w.T, y, temperature, softcap)
+                logs.append(log)
+                spread.append(entropy)
+                if wants_hidden:
+                    d_hidden.append(gradient @ w)
+                if keeps:
+                    kept.append(gradient)
+        ctx.temperature, ctx.softcap, ctx.types = temperature, softcap, (hidden.dtype, head.dtype)
+        found = torch.cat(d_hidden) if wants_hidden else None
+        ctx.save_for_backward(found, *((h, w, targets, *kept) if wants_head else (None,) * 3))
+        entropy = torch.cat(spread)
         ctx.mark_non_differentiable(entropy)
-        return log_probabilities, entropy
+        return torch.cat(logs), entropy
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        hidden, head, targets = ctx.saved_tensors
-        dtype, softcap = ctx.dtype, ctx.softcap
-        wants_hidden, wants_head = ctx.needs_input_grad[:2]
-        d_hidden, w = [], head.to(dtype)
-        d_head = torch.zeros_like(head, dtype=gradient.dtype) if wants_head else None
-        with torch.autocast(hidden.device.type, enabled=False):
-            for h, y, g in _pieces(head, hidden.to(dtype), targets, gradient):
-                logits = _capped(h @ w.T, softcap)
-                d_logits = (logits / ctx.temperature).softmax(1).neg_()
-                d_logits.scatter_add_(1, y[:, None], torch.ones_like(d_logits[:, :1]))
-                d_logits *= g[:, None] / ctx.temperature
-                if softcap is not None:
-                    # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
-                    d_logits *= 1 - (logits / softcap).square()
-                d_logits = d_logits.to(dtype)
-                if wants_hidden:
-                    d_hidden.append(d_logits @ w)
-                if d_head is not None:
-                    d_head += (d_logits.T @ h).to(d_head.dtype)
-        return (
-            torch.cat(d_hidden).to(hidden.dtype) if wants_hidden else None,
-            None if d_head is None else d_head.to(head.dtype),
-            None,
-            None,
-            None,
-        )
+    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        d_hidden, h, w, targets, *kept = ctx.saved_tensors
+        hidden_type, head_type = ctx.types
+        wanted = None if d_hidden is None else (d_hidden * -scale[:, None]).to(hidden_type)
+        if h is None:
+            return wanted, None, None, None, None
+        d_head = torch.zeros_like(w, dtype=scale.dtype)
+        with torch.autocast(scale.device.type, enabled=False):
+            for at, (piece, y, c) in enumerate(_pieces(w, h, targets, scale)):
+                known = kept[at] if kept else _logs_and_gradient(piece @ w.T, y, ctx.temperature, ctx.softcap)[2]
+                add_product(d_head, known.T, piece * -c[:, None].to(piece.dtype))
+        return wanted, d_head.to(head_type), None, None, None
+
+
+def _logs_and_gradient(
+    logits: Tensor, targets: Tensor, temperature: float, softcap: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(target) and entropy in at least single precision, and d(-log p) / d logits in the logits' own."""
+    capped = logits if softcap is None else soft_cap(logits, softcap)
+    z = capped.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    z -= z.amax(1, keepdim=True)
+    p, at = z.softmax(1), targets[:, None]
+    # log p(y) = z_y + log p(max), now that z is 0 there: p(y) itself may be too small for a float.
+    log_most = p.amax(1).log()
+    logs, entropy = z.gather(1, at)[:, 0] + log_most, -log_most - torch.linalg.vecdot(p, z)
+    gradient = p.scatter_add_(1, at, p.new_full(at.shape, -1.0)).div_(temperature).to(logits.dtype)
+    if softcap is not None:
+        # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
+        gradient *= 1 - (capped / softcap).square()
+    return logs, entropy, gradient
 
 
 def _pieces(head: Tensor, *of: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Tensors of N rows, a few rows of each at a time."""
     size = positions_at_once(head)
     return zip(*(torch.split(tensor, size) for tensor in of), strict=True)
-
-
-def _capped(logits: Tensor, softcap: float | None) -> Tensor:
-    logits = logits if softcap is None else soft_cap(logits, softcap)
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

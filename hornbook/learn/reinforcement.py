@@ -9,23 +9,25 @@ weights that made it are gone by the time a resumed run asks for it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from hornbook.learn.batches import Batch
-from hornbook.learn.examples import batched
+from hornbook.learn.examples import Example, batched, longest
 from hornbook.learn.lessons import Lesson, Logs, Rollout, lessons, restored, stored
 from hornbook.learn.loop import precision
 from hornbook.learn.methods import Method
 from hornbook.learn.objective import joined, objective, told
+from hornbook.learn.parallel import processes, settle, whole
 from hornbook.learn.policy import token_log_probabilities
-from hornbook.learn.rewards import Judged
-from hornbook.learn.rollout import Completion, Prompt, Sampling, roll_out
+from hornbook.learn.rollout import Completion, Group, Judge, Prompt, Sampling, answer
 from hornbook.model.decode import decoder
 from hornbook.model.transformer import Transformer, keyed_seed
 from hornbook.text.document import order_key
@@ -33,7 +35,6 @@ from hornbook.text.document import order_key
 CRITIC = "critic"
 """Name of the value head, a module of the model while it learns."""
 
-Judge = Callable[[Sequence[Completion]], list[Judged]]
 Reference = Callable[[], AbstractContextManager[Transformer]]
 """The model that the policy is held to, for the length of a `with`."""
 
@@ -55,7 +56,7 @@ class Plan:
     updates: int = 1
     """Steps that learn from a rollout, each from all of it."""
     rows: int = 8
-    """Rows in a micro-batch."""
+    """Completions in a micro-batch."""
     resample: int = 0
     """Times that questions whose completions all earn the same are replaced by others (DAPO's dynamic sampling)."""
     overlong: int = 0
@@ -96,7 +97,9 @@ class Reinforcement:
         self.model, self.prompts, self.judge, self.method = model, list(prompts), judge, method
         self.sampling, self.plan, self.reference = sampling, plan, reference
         self.autocast, self.keep = autocast, keep
-        self.decoder = decoder(model)
+        # Where the policy is shared out among processes, each speaks by a whole copy of its own.
+        self.speaker = model if processes().size == 1 else copy.deepcopy(model).requires_grad_(False)
+        self.decoder = decoder(self.speaker)
         self._counted: dict[str, int] = {}
         self._now: tuple[int, Rollout, dict[str, Lesson]] | None = None
 
@@ -125,18 +128,17 @@ class Reinforcement:
         return rollout
 
     def _made(self, number: int) -> Rollout:
-        self.decoder.refresh()
-        groups = dict(self._say(self.asked(number), number))
+        self.refresh()
+        groups = self._say(self.asked(number), number)
         replaced = 0
         for attempt in range(self.plan.resample):
-            dull = [prompt for prompt, (_, judged) in groups.items() if len({each.total for each in judged}) == 1]
-            more = dict(self._say(self._others(number, attempt, known=list(groups), most=len(dull)), number))
+            dull = [prompt for prompt, group in groups.items() if len({earned.total for _, earned in group}) == 1]
+            more = self._say(self._others(number, attempt, known=list(groups), most=len(dull)), number)
             for prompt, _ in zip(dull, more, strict=False):
                 del groups[prompt]
             groups |= more
             replaced += len(more)
-        said = [completion for completions, _ in groups.values() for completion in completions]
-        judged = [each for _, group in groups.values() for each in group]
+        said, judged = zip(*(pair for group in groups.values() for pair in group), strict=True)
         return self._scored(Rollout(said, judged, self.plan.samples, replaced))
 
     def asked(self, number: int) -> list[Prompt]:
@@ -153,22 +155,29 @@ class Reinforcement:
     def _ordered(self, purpose: str) -> list[Prompt]:
         return sorted(self.prompts, key=lambda prompt: order_key(prompt.id, seed=self.plan.seed, purpose=purpose))
 
-    def _say(self, asked: Sequence[Prompt], number: int) -> list[tuple[Prompt, tuple[list[Completion], list[Judged]]]]:
-        """The completions of each prompt with what they earned."""
-        seed, size = keyed_seed(self.plan.seed, f"rollout {number}"), self.plan.samples
-        groups = self.say(asked, samples=size, seed=seed)
-        judged = self.judge([completion for group in groups for completion in group])
+    def _say(self, asked: Sequence[Prompt], number: int) -> dict[Prompt, Group]:
+        groups = self.say(asked, samples=self.plan.samples, seed=keyed_seed(self.plan.seed, f"rollout {number}"))
         self._counted["prompt"] += sum(len(prompt.tokens) for prompt in asked)
-        self._counted["sampled"] += sum(len(completion.tokens) for group in groups for completion in group)
-        parts = [judged[at : at + size] for at in range(0, len(judged), size)]
-        return list(zip(asked, zip(groups, parts, strict=True), strict=True))
+        self._counted["sampled"] += sum(len(completion.tokens) for group in groups for completion, _ in group)
+        return dict(zip(asked, groups, strict=True))
 
-    def say(self, asked: Sequence[Prompt], *, samples: int, seed: int) -> list[list[Completion]]:
-        """Completions by the policy as it was when the decoder was refreshed."""
-        self.model.eval()
-        groups = roll_out(self.decoder, asked, samples=samples, seed=seed, sampling=self.sampling)
-        self.model.train()
+    def say(self, asked: Sequence[Prompt], *, samples: int, seed: int) -> list[Group]:
+        """Completions by the policy as it was at the last `refresh`, and what they earn."""
+        self.speaker.eval()
+        groups = answer(self.decoder, asked, judge=self.judge, samples=samples, seed=seed, sampling=self.sampling)
+        self.speaker.train()
         return groups
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Let the policy as it is now be the one that speaks."""
+        if self.speaker is not self.model:
+            settle(self.model)
+            held = dict(self.speaker.named_parameters())
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    held[name].copy_(whole(parameter))
+        self.decoder.refresh()
 
     # -- what models say of it ----------------------------------------------------------------------------------------
 
@@ -184,26 +193,38 @@ class Reinforcement:
 
     @torch.no_grad()
     def score(self, model: Transformer, completions: Sequence[Completion]) -> dict[str, Logs]:
-        """log p of every token of every completion (`old`) by the forward pass of training; `values` of a critic."""
+        """log p of every token of every completion (`old`) by the forward pass of training; `values` of a critic.
+
+        Each process computes its share of them, and hears of the others'.
+        """
         sizes = {completion.id: len(completion.tokens) for completion in completions}
-        found: dict[str, dict[str, Tensor]] = {}
-        device = next(model.parameters()).device
-        for batch in self._batched(completions):
+        found: dict[str, dict[str, list[float]]] = {}
+        device, us = next(model.parameters()).device, processes()
+        for batch, counts in us.share(self._batched(completions)):
             with precision(device, self.autocast):
                 logs, _, values = self._forward(model, batch.to(device))
             for name, column in (("old", logs), ("values", values)):
-                if column is not None:
+                if counts and column is not None:
                     parts = torch.split(column.float().cpu(), [sizes[document] for document in batch.document_ids])
-                    found.setdefault(name, {}).update(zip(batch.document_ids, parts, strict=True))
-        return {name: [column[completion.id] for completion in completions] for name, column in found.items()}
+                    found.setdefault(name, {}).update(zip(batch.document_ids, map(Tensor.tolist, parts), strict=True))
+        settle(model)
+        known: dict[str, dict[str, list[float]]] = {}
+        for share in us.exchange(found):
+            for name, column in share.items():
+                known.setdefault(name, {}).update(column)
+        return {name: [torch.tensor(column[one.id]) for one in completions] for name, column in known.items()}
 
     def _batched(self, completions: Sequence[Completion]) -> tuple[Batch, ...]:
-        examples = [(completion.example(),) for completion in completions]
-        return batched(examples, length=max(len(e.tokens) - 1 for (e,) in examples), rows=self.plan.rows)
+        """Micro-batches of up to `rows` completions: those to one prompt share a row, where it is computed once."""
+        most, groups = self.plan.rows, list[tuple[Example, ...]]()
+        for _, answers in groupby(completions, key=lambda completion: completion.prompt):
+            examples = tuple(completion.example() for completion in answers)
+            groups += [examples[at : at + most] for at in range(0, len(examples), most)]
+        return batched(groups, length=longest(groups), rows=max(1, most // max(map(len, groups))))
 
     def _forward(self, model: Transformer, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """log p and entropy of every learned token [N], and its value where there is a critic."""
-        hidden = model.hidden(batch.tokens, documents=batch.documents)
+        hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes)
         learned = batch.weights > 0
         hidden, critic = hidden[learned], getattr(model, CRITIC, None)
         logs, entropy = token_log_probabilities(

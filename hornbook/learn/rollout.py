@@ -1,17 +1,20 @@
 """What a policy says to prompts, several times each: sampled in batches by the fastest decoder that the model has.
 
 A draw is a function of (seed, prompt, sample, token) and of nothing else, so that neither the batch nor a resume
-changes what is said.
+nor the number of processes changes what is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from hornbook.learn.examples import Example
+from hornbook.learn.parallel import processes
+from hornbook.learn.rewards import Judged
 from hornbook.model.decode import Decoder
 from hornbook.model.sample import generate
 from hornbook.model.transformer import keyed_seed
@@ -52,6 +55,12 @@ class Completion:
     def id(self) -> str:
         return f"{self.prompt.id}/{self.sample}"
 
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Completion:
+        """What `asdict` made of one, or JSON of that."""
+        prompt = Prompt(kept["prompt"]["id"], tuple(kept["prompt"]["tokens"]))
+        return cls(prompt, kept["sample"], tuple(kept["tokens"]), tuple(kept["sampled"]), kept["cut"])
+
     def said(self, stop: frozenset[int]) -> list[int]:
         """The tokens without the one that ended it."""
         return list(self.tokens[:-1] if self.tokens[-1] in stop else self.tokens)
@@ -60,6 +69,11 @@ class Completion:
         """To be learned from: the prompt is given, every token of the completion is learned."""
         tokens = np.array((*self.prompt.tokens, *self.tokens), np.int64)
         return Example(self.id, tokens, np.arange(len(tokens)) >= len(self.prompt.tokens))
+
+
+Judge = Callable[[Sequence[Completion]], list[Judged]]
+Group = list[tuple[Completion, Judged]]
+"""The completions of one prompt, and what each earned."""
 
 
 def roll_out(
@@ -75,6 +89,20 @@ def roll_out(
         completions = _complete(decoder, [prompts[at] for at in group], samples, seed, sampling)
         found |= {at: completions[i * samples : (i + 1) * samples] for i, at in enumerate(group)}
     return [found[at] for at in range(len(prompts))]
+
+
+def answer(
+    decoder: Decoder, prompts: Sequence[Prompt], *, judge: Judge, samples: int, seed: int, sampling: Sampling
+) -> list[Group]:
+    """The completions of `roll_out` with what they earn. Each process answers its share, and hears of the others'."""
+    us = processes()
+    mine = prompts[us.rank :: us.size]
+    said = [one for group in roll_out(decoder, mine, samples=samples, seed=seed, sampling=sampling) for one in group]
+    judged = judge(said) if said else []
+    told = us.exchange([(asdict(one), asdict(earned)) for one, earned in zip(said, judged, strict=True)])
+    shares = [[(Completion.of(one), Judged(**earned)) for one, earned in share] for share in told]
+    places = (divmod(at, us.size) for at in range(len(prompts)))
+    return [shares[rank][turn * samples : (turn + 1) * samples] for turn, rank in places]
 
 
 def _together(prompts: Sequence[Prompt], samples: int, at_once: int) -> Iterator[list[int]]:

@@ -18,8 +18,10 @@ from hornbook.errors import UsageError
 from hornbook.learn.carry import carried
 from hornbook.learn.lessons import held_out
 from hornbook.learn.methods import METHODS, Method, Name
+from hornbook.learn.parallel import processes
 from hornbook.learn.reinforcement import Plan, Reinforcement, add_critic, drop_critic
-from hornbook.learn.rollout import Completion, Prompt, Sampling
+from hornbook.learn.rewards import Judged
+from hornbook.learn.rollout import Completion, Judge, Prompt, Sampling
 from hornbook.learn.rows import Question, read_questions
 from hornbook.model.adapters.attached import adapter_off, adapters
 from hornbook.model.recompute import recompute_layers
@@ -30,10 +32,11 @@ from hornbook.training.fitting import fit
 from hornbook.training.opening import Opened, check_length, open_model
 from hornbook.training.options import FromRows
 from hornbook.training.reading import Rows
-from hornbook.training.rewarding import Judge, Rewarded, encode_question, make_judge
+from hornbook.training.rewarding import Rewarded, encode_question, make_judge
 from hornbook.training.saving import save_on_base
 
 MAKES = "model"
+SHARED = True
 fingerprint = arithmetic
 
 
@@ -101,18 +104,19 @@ def reinforce(config: Reinforce, run: Run) -> None:
     learning = _learning(config, run, opened, method, train, judge, reference)
     prompts = valid[: config.evaluation_rows]
 
-    def answers() -> list[Completion]:
-        learning.decoder.refresh()
+    def answers() -> tuple[list[Completion], list[Judged]]:
+        learning.refresh()
         groups = learning.say(prompts, samples=1, seed=keyed_seed(config.seed, "held out"))
-        return [completion for group in groups for completion in group]
+        said, judged = zip(*(pair for group in groups for pair in group), strict=True)
+        return list(said), list(judged)
 
     def evaluate() -> dict[str, float]:
         if not prompts:
             return {}
-        said = answers()
+        said, judged = answers()
         with reference() as frozen:
             before = learning.score(frozen, said)["old"]
-        return held_out(said, judge(said), learning.score(opened.model, said)["old"], before)
+        return held_out(said, judged, learning.score(opened.model, said)["old"], before)
 
     fit(
         run,
@@ -128,7 +132,7 @@ def reinforce(config: Reinforce, run: Run) -> None:
         carry=partial(carried, autocast=choose_precision(config.precision, device)),
     )
     if prompts:
-        _write(run.out / "completions.jsonl", answers(), judge, opened)
+        _write(run.out / "completions.jsonl", *answers(), opened)
     _count(run)
     drop_critic(opened.model)
     save_on_base(run, opened, quantize=config.quantize)
@@ -216,15 +220,17 @@ class _Reference:
 
 
 class _Rollouts:
-    """Rollouts in the run's scratch, as long as a checkpoint may go on inside of them."""
+    """Rollouts beside the run's checkpoints, as long as one may go on inside of them; the first process writes them."""
 
     def __init__(self, run: Run, updates: int) -> None:
-        self._run, self._updates, self._folder = run, updates, run.scratch / "rollouts"
+        self._run, self._updates, self._folder = run, updates, run.checkpoints.parent / "rollouts"
 
     def read(self, number: int) -> Any:
         return json.loads(self._path(number).read_bytes())
 
     def write(self, number: int, rollout: Any) -> None:
+        if processes().rank > 0:
+            return
         self._folder.mkdir(exist_ok=True)
         with self._run.atomic(self._path(number)) as temporary:
             temporary.write_text(json.dumps(rollout))
@@ -237,12 +243,12 @@ class _Rollouts:
         return self._folder / f"{number}.json"
 
 
-def _write(path: Path, said: Sequence[Completion], judge: Judge, opened: Opened) -> None:
+def _write(path: Path, said: Sequence[Completion], judged: Sequence[Judged], opened: Opened) -> None:
     """What the model says to held-out questions in the end, and what it earns."""
     texts = opened.tokenizer.decode_batch([completion.said(opened.stop) for completion in said])
     rows = [
         {"id": c.prompt.id, "completion": text, "reward": earned.total, "rewards": earned.parts, "cut": c.cut}
-        for c, text, earned in zip(said, texts, judge(said), strict=True)
+        for c, text, earned in zip(said, texts, judged, strict=True)
     ]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 

@@ -12,16 +12,18 @@ from typing import Annotated, Any, Literal
 from hornbook.config import Count, Positive, Probability, Takes, Unhashed, options
 from hornbook.device import Device, choose_device
 from hornbook.errors import EmptyInput
+from hornbook.learn.parallel import processes
 from hornbook.learn.rewards import Judged
-from hornbook.learn.rollout import Completion, Prompt, Sampling, roll_out
+from hornbook.learn.rollout import Group, Judge, Prompt, Sampling, answer
 from hornbook.learn.rows import Question, read_questions
 from hornbook.model.decode import decoder
 from hornbook.run import Run
 from hornbook.training.opening import Opened, check_length, open_model
 from hornbook.training.reading import Rows
-from hornbook.training.rewarding import Judge, Rewarded, encode_question, make_judge
+from hornbook.training.rewarding import Rewarded, encode_question, make_judge
 
 MAKES = "rows"
+SHARED = True
 SPLITS = ("train", "valid")
 
 
@@ -89,11 +91,8 @@ def sample(config: Sample, run: Run) -> None:
     run.result(reward_by_split=told)
 
 
-Group = list[tuple[Completion, Judged]]
-
-
 def _answered(config: Sample, opened: Opened, prompts: Sequence[Prompt], judge: Judge) -> Iterator[Group]:
-    """The answers to each question with what they earn, a batch of questions at a time."""
+    """The answers to each question with what they earn, in each process a batch of questions at a time."""
     made = decoder(opened.model)
     sampling = Sampling(
         max_new_tokens=config.max_new_tokens,
@@ -102,11 +101,10 @@ def _answered(config: Sample, opened: Opened, prompts: Sequence[Prompt], judge: 
         top_p=config.top_p,
         at_once=config.at_once,
     )
-    size = max(1, config.at_once // config.n)
+    size = max(1, config.at_once // config.n) * processes().size
     for start in range(0, len(prompts), size):
-        groups = roll_out(made, prompts[start : start + size], samples=config.n, seed=config.seed, sampling=sampling)
-        for group in groups:
-            yield list(zip(group, judge(group), strict=True))
+        part = prompts[start : start + size]
+        yield from answer(made, part, judge=judge, samples=config.n, seed=config.seed, sampling=sampling)
 
 
 def _write(

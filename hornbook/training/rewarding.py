@@ -3,7 +3,7 @@
 Annotations here are types, not strings: a class that inherits them lives where their names mean nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from hornbook.judge.rewards import conversation_rewards
 from hornbook.learn.chat import SPECIAL, TEMPLATE, encode
 from hornbook.learn.faults import BadRow, bad_row
 from hornbook.learn.rewards import NEEDED, REWARDS, Asked, Judged, Score, judge, named
-from hornbook.learn.rollout import Completion, Prompt
+from hornbook.learn.rollout import Completion, Judge, Prompt
 from hornbook.learn.rows import Question
 from hornbook.manifest import Input
 from hornbook.model.reward import load_reward_model
@@ -43,9 +43,6 @@ class Rewarded:
     """Of `format`: tags such as `think` and `answer` that an answer consists of, in order."""
     reward_model: Annotated[Path | None, Takes("reward model")] = None
     """Of `model`: a run of `reward`, or a Hugging Face folder of a sequence classifier with one label."""
-
-
-Judge = Callable[[Sequence[Completion]], list[Judged]]
 
 
 def make_judge(

@@ -14,6 +14,7 @@ from hornbook.execute import execute
 from hornbook.learn.reinforcement import Reinforcement
 from hornbook.manifest import Input, read_manifest
 from hornbook.stages import load
+from tests import ranks
 from tests.test_training import WORDS, small_model
 
 OPTIONS: dict[str, Any] = {
@@ -100,8 +101,8 @@ def test_tokens_are_accounted_for(folder: Path) -> None:
     assert counts["tokens_sampled"] == counts["tokens_learned"]
     assert counts["tokens_sampled"] == round(sum(16 * row["completion_length"] for row in steps))
     for row in steps:
-        # What is computed is every completion with its prompt but for its last token, and padding.
-        assert row["tokens"] == 4 * row["tokens/prompt"] + row["tokens/sampled"] - 16 + row["tokens/padded"]
+        # What is computed is each of the four prompts once, every completion but for its last token, and padding.
+        assert row["tokens"] == row["tokens/prompt"] - 4 + row["tokens/sampled"] + row["tokens/padded"]
 
 
 KEPT = ("model.safetensors", "completions.jsonl", "metrics.jsonl")
@@ -167,3 +168,21 @@ def test_other_adapters_than_lora_learn_too(folder: Path, adapter: dict[str, Any
     run = made(**{**OPTIONS, **adapter, "epochs": 0.2, "beta": 0.1})
     assert (run / "adapter_model.safetensors").is_file()
     assert not (run / "model.safetensors").exists()
+
+
+def test_two_processes_say_and_learn_what_one_does(folder: Path) -> None:
+    """Each answers its own questions, and computes its own micro-batches; several steps learn from a rollout."""
+    given = (
+        "reinforce model --rows questions.jsonl --rewards.length 1 --target 4 --questions 5 --samples 4 --updates 2 "
+    )
+    given += "--epochs 0.5 --prompt-length 60 --max-new-tokens 8 --device cpu --precision fp32 --runs"
+    one, two = (Path(f"by-{count}") for count in (1, 2))
+    for count, runs in ((1, one), (2, two)):
+        ranks.run(count, ranks.command, *given.split(), str(runs), folder=folder)
+    (alone,), (together,) = (list(runs.glob("reinforce-*")) for runs in (one, two))
+    assert (together / "completions.jsonl").read_bytes() == (alone / "completions.jsonl").read_bytes()
+    assert len(metrics(alone)) == len(metrics(together)) > 8
+    for ours, theirs in zip(metrics(together), metrics(alone), strict=True):
+        assert ours == {key: pytest.approx(value, rel=1e-3, abs=1e-6) for key, value in theirs.items()}
+        exact = [key for key in theirs if key.startswith("tokens/") or key.endswith("reward")]
+        assert [ours[key] for key in exact] == pytest.approx([theirs[key] for key in exact], rel=1e-12)

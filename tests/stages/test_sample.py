@@ -11,6 +11,7 @@ from hornbook.errors import EmptyInput
 from hornbook.execute import execute
 from hornbook.manifest import read_manifest
 from hornbook.stages import load
+from tests import ranks
 from tests.stages.test_reinforce import folder
 
 __all__ = ["folder"]
@@ -82,6 +83,18 @@ def test_the_batch_changes_nothing(folder: Path) -> None:
         path.rename(Path("other-" + path.name))
     many = made("sample", **OPTIONS, at_once=1000)
     assert {path.name: path.read_bytes() for path in many.glob("*.jsonl")} == kept
+
+
+def test_any_number_of_processes_makes_the_same_rows(folder: Path) -> None:
+    given = "sample model --rows questions.jsonl --rewards.length 1 --target 4 --n 2 --prompt-length 60 "
+    given += "--max-new-tokens 12 --temperature 4 --at-once 4 --device cpu --runs"
+    stopping()
+    for count in (1, 2):
+        ranks.run(count, ranks.command, *given.split(), f"by-{count}", folder=folder)
+    (alone,), (together,) = (list(Path(f"by-{count}").glob("sample-*")) for count in (1, 2))
+    kept = {path.name: path.read_bytes() for path in alone.glob("*.jsonl")}
+    assert kept == {path.name: path.read_bytes() for path in together.glob("*.jsonl")}
+    assert kept["sft.train.jsonl"]
 
 
 def test_nothing_worth_keeping_is_said(folder: Path) -> None:
