@@ -144,11 +144,12 @@ def pick(logits: Tensor, *, temperature: float, top_p: float, draws: Sequence[fl
     if temperature == 0:
         best: list[int] = logits.argmax(-1).tolist()
         return best
-    probabilities = (logits.double() / temperature).softmax(-1)
     if top_p == 1:
         # Without a nucleus the order is no matter, and to sort a vocabulary takes longer than all the rest.
-        found: list[int] = _places(probabilities.cumsum(-1), draws)[:, 0].tolist()
+        summed = (logits.float() / temperature).softmax(-1).cumsum(-1, dtype=torch.float64)
+        found: list[int] = _places(summed, draws)[:, 0].tolist()
         return found
+    probabilities = (logits.double() / temperature).softmax(-1)
     ordered, tokens = probabilities.sort(stable=True, dim=-1, descending=True)
     before = ordered.cumsum(-1) - ordered
     kept = ordered.masked_fill(before >= top_p, 0.0).cumsum(-1)

@@ -70,11 +70,11 @@ def panel_product(weights: Any, p: int, x: Floats, row: int, rows: int, out: Flo
     flat, x_flat, out_flat = weights.reshape(-1), x.reshape(-1), out.reshape(-1)
     at, x_at, out_at = p * size * LANES, row * x_row, row * out_row + p * LANES
     if rows == 4:
-        four_by_one(flat, at, 0, LANES, size, x_flat, x_at, x_row, out_flat, out_at, out_row)
+        four_by_one(flat, at, size * LANES, LANES, size, x_flat, x_at, x_row, out_flat, out_at, out_row)
     elif rows == 3:
-        three_by_one(flat, at, 0, LANES, size, x_flat, x_at, x_row, out_flat, out_at, out_row)
+        three_by_one(flat, at, size * LANES, LANES, size, x_flat, x_at, x_row, out_flat, out_at, out_row)
     elif rows == 2:
-        two_by_one(flat, at, 0, LANES, size, x_flat, x_at, x_row, out_flat, out_at, out_row)
+        two_by_one(flat, at, size * LANES, LANES, size, x_flat, x_at, x_row, out_flat, out_at, out_row)
     else:
         one_by_one(flat, at, 0, LANES, size, x_flat, x_at, x_row, out_flat, out_at, out_row)
 

@@ -30,7 +30,8 @@ def make_tile(rows: int, panels: int) -> Callable[..., None]:
     out[r, 16 p + lane] = sum over k < size of x[r, k] weights[p, k, lane], for r < rows, p < panels.
 
     All arrays are flat. weights: float32, uint16 (bfloat16's bits) or int8, panel p, step k, at index
-    `at + p panel + k step`; x and out: float32, row r at `x_at + r x_row` and `out_at + r out_row`.
+    `at + p panel + k step`; x and out: float32, row r at `x_at + r x_row` and `out_at + r out_row`. Several rows
+    take long enough over a panel for the one after it to be fetched from memory meanwhile.
     """
 
     @intrinsic
@@ -49,6 +50,7 @@ def make_tile(rows: int, panels: int) -> Callable[..., None]:
                 _places(builder, pointers[8], out_start, out_stride, rows),
                 step,
                 size,
+                stride,
             )
             return context.get_dummy_value()
 
@@ -67,12 +69,14 @@ def _places(builder: Any, pointer: Any, start: Any, stride: Any, count: int) -> 
     return [builder.gep(pointer, [builder.add(start, builder.mul(stride, ADDRESS(i)))]) for i in range(count)]
 
 
-def _emit(builder: Any, panels: list[Any], rows: list[Any], out: list[Any], step: Any, size: Any) -> None:
+def _emit(builder: Any, panels: list[Any], rows: list[Any], out: list[Any], step: Any, size: Any, ahead: Any) -> None:
     zero = ir.Constant(VECTOR, [0.0] * LANES)
     sums = [[_variable(builder, zero) for _ in panels] for _ in rows]
     add = builder.module.declare_intrinsic("llvm.fma.v16f32", fnty=ir.FunctionType(VECTOR, [VECTOR] * 3))
     with cgutils.for_range(builder, size) as loop:
         offset = builder.mul(loop.index, step)
+        if len(rows) > 1:
+            _fetch(builder, builder.gep(panels[-1], [builder.add(offset, ahead)]))
         weights = [_widen(builder, builder.gep(panel, [offset])) for panel in panels]
         for row, row_sums in zip(rows, sums, strict=True):
             number = _spread(builder, builder.load(builder.gep(row, [loop.index])))
@@ -82,6 +86,14 @@ def _emit(builder: Any, panels: list[Any], rows: list[Any], out: list[Any], step
         for panel, total in enumerate(row_sums):
             target = builder.bitcast(builder.gep(place, [ADDRESS(panel * LANES)]), VECTOR.as_pointer())
             builder.store(builder.load(total), target, align=4)
+
+
+def _fetch(builder: Any, pointer: Any) -> None:
+    """Bring what lies there into the second cache; there need not be anything."""
+    place = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [place, INDEX, INDEX, INDEX])
+    fetch = builder.module.declare_intrinsic("llvm.prefetch", [place], kind)
+    builder.call(fetch, [builder.bitcast(pointer, place), INDEX(0), INDEX(2), INDEX(1)])
 
 
 def _variable(builder: Any, value: Any) -> Any:
