@@ -117,20 +117,23 @@ def train(
 
 def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Teacher forcing: cross-entropy of every weighted target, within its own document only."""
-    hidden = model.hidden(batch.tokens, documents=batch.documents)
+    learned = batch.weights > 0
+    hidden = model.hidden(batch.tokens, documents=batch.documents, wanted=learned)
     cap = model.architecture.final_logit_softcapping
-    return cross_entropy(hidden, batch.targets, batch.weights, head=model.head_weight, softcap=cap)
+    targets, weights = batch.targets[learned], batch.weights[learned]
+    return cross_entropy(hidden, targets, weights, head=model.head_weight, softcap=cap)
 
 
 def answer_log_probabilities(model: Transformer, batch: Batch) -> Tensor:
     """log p(answer | prompt) in nats for every example of a packed batch, in the order of `batch.document_ids`."""
-    hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes)
+    learned = batch.weights > 0
+    hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes, wanted=learned)
     return sequence_log_probability(
         hidden,
-        batch.targets,
-        batch.weights,
+        batch.targets[learned],
+        batch.weights[learned],
         head=model.head_weight,
-        examples=batch.documents,
+        examples=batch.documents[learned],
         count=len(batch.document_ids),
         softcap=model.architecture.final_logit_softcapping,
     )
@@ -144,8 +147,8 @@ def answer_tokens(batch: Batch) -> Tensor:
 
 def rewards(model: RewardModel, batch: Batch) -> Tensor:
     """[examples]: the score at the one position of each that has weight (`examples.judged`), in their order."""
-    hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes)
-    return model.scores(hidden[batch.weights > 0])
+    read = batch.weights > 0
+    return model.scores(model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes, wanted=read))
 
 
 def precision(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:

@@ -29,12 +29,12 @@ def cross_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Weighted negative log-likelihood in nats: sum_i w_i (logsumexp_v(h_i . W_v) - h_i . W_{y_i}), and sum_i w_i.
 
-    `hidden` [..., D], `targets` int64 [...], `weights` [...], `head` [V, D]; `softcap` c: logits z are c tanh(z / c).
-    Logits are formed only where w > 0 and for `positions_at_once`; their gradient is formed in the same pass (as in
-    Liger, arXiv 2410.10989), so memory is that of one chunk and the backward pass costs nothing but a scaling.
+    `hidden` [N, D], `targets` int64[N], `weights` [N], `head` [V, D]; `softcap` c: logits z are c tanh(z / c).
+    Logits are formed for `positions_at_once`, and their gradient in the same pass (as in Liger, arXiv 2410.10989), so
+    memory is that of one chunk and the backward pass costs nothing but a scaling.
     """
-    chosen, target, weight = _answers(hidden, targets, weights)
-    return _CrossEntropy.apply(chosen, head, target, weight, softcap), weight.sum()  # type: ignore[no-untyped-call]
+    weight = _precise(weights, hidden)
+    return _CrossEntropy.apply(hidden, head, targets, weight, softcap), weight.sum()  # type: ignore[no-untyped-call]
 
 
 def sequence_log_probability(
@@ -49,22 +49,18 @@ def sequence_log_probability(
 ) -> Tensor:
     """log p(answer | prompt) in nats of every packed example: [count]; differentiable.
 
-    `examples` int64 [...] gives each position's example, `count` is how many there are; positions of weight 0
-    (prompts, padding) are left out. Logits are formed for `positions_at_once`, as in `cross_entropy`; what the head's
-    own gradient needs of them is kept where it is no more than that, else computed again.
+    `examples` int64[N] gives each position's example, `count` is how many there are. Logits are formed for
+    `positions_at_once`, as in `cross_entropy`; what the head's own gradient needs of them is kept where it is no more
+    than that, else computed again.
     """
-    chosen, target, weight = _answers(hidden, targets, weights)
-    example = examples.reshape(-1)[weights.reshape(-1).nonzero().squeeze(1)]
-    logs: Tensor = _LogProbability.apply(chosen, head, target, softcap)  # type: ignore[no-untyped-call]
-    return weight.new_zeros(count).index_add(0, example, logs.to(weight.dtype) * weight)
+    weight = _precise(weights, hidden)
+    logs: Tensor = _LogProbability.apply(hidden, head, targets, softcap)  # type: ignore[no-untyped-call]
+    return weight.new_zeros(count).index_add(0, examples, logs.to(weight.dtype) * weight)
 
 
-def _answers(hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The positions with weight: hidden [N, D], targets [N], weights [N] in at least single precision."""
-    kept = weights.reshape(-1).nonzero().squeeze(1)
-    precise = torch.promote_types(hidden.dtype, torch.float32)
-    weight = weights.reshape(-1)[kept].to(precise)
-    return hidden.reshape(-1, hidden.shape[-1])[kept], targets.reshape(-1)[kept], weight
+def _precise(weights: Tensor, hidden: Tensor) -> Tensor:
+    """In the type of the hidden states, at least in single precision."""
+    return weights.to(torch.promote_types(hidden.dtype, torch.float32))
 
 
 class _LogProbability(torch.autograd.Function):

@@ -32,14 +32,19 @@ def row_mask(
     if documents is not None and prefixes is not None:
         return _branched_mask(documents, window, prefixes)
     length = x.shape[1]
-    one_document = documents is None or bool((documents == documents[:, :1]).all())
-    if one_document and (window is None or length <= window):
+    one = documents is None or one_document(documents)
+    if one and (window is None or length <= window):
         return None
     positions = torch.arange(length, device=x.device)
     mask = causal_mask(positions, positions, window)[None]
-    if documents is not None and not one_document:
+    if documents is not None and not one:
         mask = mask & (documents[:, :, None] == documents[:, None, :])
     return mask[:, None]
+
+
+def one_document(documents: Tensor) -> bool:
+    """Whether no row of int64[B, T] holds more than one."""
+    return bool((documents == documents[:, :1]).all())
 
 
 def _branched_mask(documents: Tensor, window: int | None, prefixes: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ def compile_layers(model: Transformer) -> None:
 
     In evaluation mode they run as they are written: each of the many shapes there would be compiled anew.
     """
+    model.masked = True
     for layer in model.model.layers:
         _compile(layer)
 

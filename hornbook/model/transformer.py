@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 
@@ -23,6 +23,7 @@ from hornbook.model.attention import (
     attend_by_matmul,
     compute_dtype,
     document_positions,
+    one_document,
     plan_attention,
     row_mask,
     row_places,
@@ -32,6 +33,7 @@ from hornbook.model.beginning import Begun, BegunLayer, Kept, KeptLayer
 from hornbook.model.cache import Cache, LayerCache
 from hornbook.model.norms import make_norm
 from hornbook.model.rope import rotate, rotation
+from hornbook.model.segments import Segment, attend_by_segment, segments
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -54,6 +56,14 @@ class Context:
     mask: Tensor | None
     """[B or 1, 1, T, S]; bool (True = visible) for SDPA, 0 and -inf for `attend_by_matmul`; None: SDPA's own causal."""
     by_matmul: bool
+    segments: tuple[Segment, ...] = ()
+    """Who sees whom where no mask says it: rows of several documents on a CPU."""
+    places: Tensor | None = None
+    """int64[N]: of the B T positions those whose output is wanted, which is [N, D] then; None: all, [B, T, D]."""
+
+    def chosen(self, x: Tensor) -> Tensor:
+        """[B, T, D] -> what is wanted of it."""
+        return x if self.places is None else x.flatten(0, 1).index_select(0, self.places)
 
 
 class Attention(nn.Module):
@@ -87,12 +97,16 @@ class Attention(nn.Module):
         value = value.view(rows, length, -1, self.size).transpose(1, 2)
         if cache is not None:
             key, value = cache.extend(key, value)
-        if context.by_matmul:
-            mixed = attend_by_matmul(query, key, value, context.mask, scale=self.scale, softcap=self.softcap)
-        else:
-            mixed = attend(query, key, value, context.mask, scale=self.scale)
-        out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(rows, length, -1))
+        mixed = self._attend(query, key, value, context)
+        out: Tensor = self.o_proj(context.chosen(mixed.transpose(1, 2).reshape(rows, length, -1)))
         return out
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, context: Context) -> Tensor:
+        if context.segments:
+            return attend_by_segment(query, key, value, context.segments, scale=self.scale)
+        if context.by_matmul:
+            return attend_by_matmul(query, key, value, context.mask, scale=self.scale, softcap=self.softcap)
+        return attend(query, key, value, context.mask, scale=self.scale)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B, T, H C], keys and values [B, T, K C]."""
@@ -152,7 +166,9 @@ class Layer(nn.Module):
         self.mlp_output_norm = make_norm(a, a.hidden_size) if a.post_norm else nn.Identity()
 
     def forward(self, x: Tensor, context: Context, cache: LayerPast | None) -> Tensor:
-        after: Tensor = x + self.self_attn_output_norm(self.self_attn(self.input_layernorm(x), context, cache))
+        attended = self.self_attn_output_norm(self.self_attn(self.input_layernorm(x), context, cache))
+        x = context.chosen(x)
+        after: Tensor = x + attended
         seen = x if self.parallel else after
         out: Tensor = after + self.mlp_output_norm(self.mlp(self.post_attention_layernorm(seen)))
         return out
@@ -187,6 +203,8 @@ class Transformer(nn.Module):
         self.lm_head = None if tied else nn.Linear(architecture.hidden_size, architecture.vocab_size, bias=False)
         self.start: nn.Module | None = None
         """Computes from the model what all documents begin with (`beginning.py`), or None."""
+        self.masked = False
+        """Attend to packed rows under one mask on a CPU too: for code that is compiled, once for all of them."""
 
     def initialize(self, seed: int) -> Transformer:
         """Matrices from N(0, 0.02), those that write into the residual stream scaled by 1/sqrt(2 layers) (GPT-2).
@@ -204,8 +222,9 @@ class Transformer(nn.Module):
         documents: Tensor | None = None,
         prefixes: Tensor | None = None,
         cache: Cache | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
-        """int64[B, T] -> [B, T, D], after the last norm.
+        """int64[B, T] -> [B, T, D], after the last norm; with `wanted`, bool[B, T], only those positions: [N, D].
 
         documents, int64[B, T]: a token sees only earlier tokens of the same id, which lie together; None is one
         document a row. prefixes, int64[B, T, 2]: it sees those at [start, end) of its row too, the beginning of another
@@ -217,17 +236,28 @@ class Transformer(nn.Module):
         beginning = self.beginning() if cache is None else None
         past = cache if beginning is None else Begun(beginning, tokens, documents, prefixes)
         x = self.embed(tokens, self._positions(tokens, documents, prefixes, past))
-        return self.through(x, documents=documents, prefixes=prefixes, past=past)
+        return self.through(x, documents=documents, prefixes=prefixes, past=past, wanted=wanted)
 
     def through(
-        self, x: Tensor, *, documents: Tensor | None = None, prefixes: Tensor | None = None, past: Past | None = None
+        self,
+        x: Tensor,
+        *,
+        documents: Tensor | None = None,
+        prefixes: Tensor | None = None,
+        past: Past | None = None,
+        wanted: Tensor | None = None,
     ) -> Tensor:
-        """[B, T, D], as embedded -> [B, T, D], after the last norm."""
-        contexts = {kind: self._context(kind, x, documents, prefixes, past) for kind in dict.fromkeys(self.kinds)}
+        """[B, T, D], as embedded -> [B, T, D] or, of what is `wanted`, [N, D], after the last norm."""
+        length = x.shape[1]
+        made = {kind: self._context(kind, x, documents, prefixes, past) for kind in dict.fromkeys(self.kinds)}
+        contexts = [made[kind] for kind in self.kinds]
+        if wanted is not None:
+            # The last layer needs the others' keys and values, and nothing else of them.
+            contexts[-1] = replace(contexts[-1], places=wanted.flatten().nonzero().squeeze(1))
         for index, layer in enumerate(self.model.layers):
-            x = layer(x, contexts[self.kinds[index]], None if past is None else past.layers[index])
+            x = layer(x, contexts[index], None if past is None else past.layers[index])
         if past is not None:
-            past.advance(x.shape[1])
+            past.advance(length)
         out: Tensor = self.model.norm(x)
         return out
 
@@ -273,18 +303,27 @@ class Transformer(nn.Module):
     ) -> Context:
         length, window = x.shape[1], self.architecture.window(kind)
         if past is None:
-            positions, keys, longest = torch.arange(length, device=x.device), length, length
+            positions, before, longest = torch.arange(length, device=x.device), 0, length
             if documents is not None and prefixes is not None:
                 positions = row_places(documents, prefixes)
-            mask = row_mask(x, documents, window, prefixes)
         else:
-            positions, keys, longest = past.positions(length), past.longest + length, past.capacity
-            mask = past.mask(positions, window)
-        capped = self.architecture.attn_logit_softcapping is not None
-        planned, by_matmul = plan_attention(mask, queries=length, keys=keys, like=x, capped=capped)
+            positions, before, longest = past.positions(length), past.longest, past.capacity
         rope = self.architecture.rope(kind)
         turn = rotation(positions, rope, length=longest, dtype=compute_dtype(x)) if kind.rotary else None
+        if documents is not None and self._by_segment(x, documents):
+            dtype = compute_dtype(x)
+            seen = segments(documents, prefixes, before=before, window=window, dtype=dtype)
+            return Context(turn=turn, mask=None, by_matmul=False, segments=seen)
+        mask = row_mask(x, documents, window, prefixes) if past is None else past.mask(positions, window)
+        capped = self.architecture.attn_logit_softcapping is not None
+        planned, by_matmul = plan_attention(mask, queries=length, keys=before + length, like=x, capped=capped)
         return Context(turn=turn, mask=planned, by_matmul=by_matmul)
+
+    def _by_segment(self, x: Tensor, documents: Tensor) -> bool:
+        """Whether attention is taken document by document: on a CPU, which runs loops well, where there are several."""
+        if self.masked or x.device.type != "cpu" or self.architecture.attn_logit_softcapping is not None:
+            return False
+        return not one_document(documents)
 
     @property
     def head_weight(self) -> Tensor:

@@ -74,13 +74,12 @@ def _extended(few: Kinds, more: Kinds, *, layers: int) -> Kinds:
 
 def _step(architecture: Architecture, part: Part) -> dict[str, Kinds]:
     ledger = Ledger(alike=not part.packed)
-    model = prepared(architecture, part.prepare)
+    model, batch = prepared(architecture, part.prepare), _batch(part)
     with without_numbers(ledger):
         _materialize(model, ledger)
         optimizer = part.optimizer(model)
         _first_update(optimizer, ledger)
         hooks = _watch(model, optimizer, ledger)
-        batch = _batch(part)
         with torch.autograd.graph.saved_tensors_hooks(lambda t: _saved(t, ledger), lambda t: t):
             steps = train(
                 model,
@@ -183,9 +182,10 @@ def _when_known(tensor: Tensor, then: Callable[[], None]) -> None:
 
 
 def _batch(part: Part) -> Batch:
-    shape = (part.rows, part.length)
-    tokens, documents = (torch.zeros(shape, dtype=torch.int64) for _ in range(2))
-    return Batch(tokens, tokens, torch.ones(shape), documents, ("",))
+    """Rows with numbers, which say where documents begin; of weights and tokens only shapes are asked."""
+    tokens = torch.zeros(part.rows, part.length, dtype=torch.int64)
+    documents = (torch.arange(part.length) >= part.length // 2).long().expand_as(tokens) if part.packed else tokens
+    return Batch(tokens, tokens, torch.ones(tokens.shape), documents, ("",))
 
 
 def evaluation(architecture: Architecture, part: Part) -> Kinds:

@@ -27,10 +27,3 @@ def test_row_mask() -> None:
     mask = row_mask(tiny.tokens(1, 4), torch.tensor([[1, 1, 2, 2]]), None)
     assert mask is not None
     assert mask[0, 0].int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
-
-
-def test_a_document_that_comes_back_is_seen_again() -> None:
-    """Ids decide, not borders."""
-    mask = row_mask(tiny.tokens(1, 3), torch.tensor([[1, 2, 1]]), None)
-    assert mask is not None
-    assert mask[0, 0, 2].tolist() == [True, False, True]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hornbook.errors import InputError
 from hornbook.model import attention
+from hornbook.model.adapters.soft import attach_prefix
 from hornbook.model.architecture import Architecture
 from hornbook.model.transformer import Transformer
 from tests.model import tiny
@@ -32,6 +33,36 @@ def test_packed_row_equals_separate_rows(changes: dict[str, object], dtype: torc
 
 def gradients(model: Transformer, logits: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(logits.float().log_softmax(-1)[..., 3].sum(), list(model.parameters()))
+
+
+@pytest.mark.parametrize("changes", tiny.SWITCHES, ids=str)
+@pytest.mark.parametrize("start", [None, attach_prefix], ids=["", "prefix"])
+def test_by_document_and_under_a_mask_are_the_same(changes: dict[str, object], start: Any) -> None:
+    """In float64, outputs and gradients; two answers to one prompt and another document in a row, and a padded row."""
+    model, rows = tiny.model(**changes), tiny.tokens(2, 13)
+    if start:
+        start(model, tokens=3, seed=0)
+    model.double()
+    documents = torch.tensor([[0] * 6 + [1] * 3 + [2] * 4, [3] * 9 + [4] * 4])
+    prefixes = torch.zeros(2, 13, 2, dtype=torch.int64)
+    prefixes[0, 6:9, 1] = 4
+    found = []
+    for model.masked in (False, True):
+        out = model.hidden(rows, documents=documents, prefixes=prefixes)
+        learned = [p for p in model.parameters() if p.requires_grad]
+        found.append((out, *torch.autograd.grad(out.sin().sum(), learned, allow_unused=True)))
+    torch.testing.assert_close(*found, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("changes", tiny.SWITCHES, ids=str)
+def test_what_is_not_wanted_changes_nothing(changes: dict[str, object]) -> None:
+    """In float64, outputs and gradients; the last layer leaves it out."""
+    model, rows = tiny.model(**changes).double(), tiny.tokens(1, sum(LENGTHS))
+    wanted = torch.arange(13)[None] % 3 == 1
+    found = []
+    for out in (model.hidden(rows, documents=IDS, wanted=wanted), model.hidden(rows, documents=IDS)[wanted]):
+        found.append((out, *torch.autograd.grad(out.sin().sum(), list(model.model.parameters()))))
+    torch.testing.assert_close(*found, atol=1e-12, rtol=1e-12)
 
 
 def test_one_document_a_row_is_the_same_as_none() -> None:
