@@ -44,7 +44,7 @@ class Segment:
     def add_to_keys(self, x: Tensor, added: Tensor) -> None:
         """[1, K, keys, C] onto its places of [B, K, S, C]."""
         sizes = [end - start for start, end in self.keys]
-        for part, one in zip(self.keys, added.split(sizes, 2), strict=True):
+        for part, one in zip(self.keys, torch.split(added, sizes, 2), strict=True):
             self._of(x, part).add_(one)
 
     def _of(self, x: Tensor, part: Range) -> Tensor:
@@ -83,9 +83,7 @@ def _mask(queries: int, keys: int, *, window: int | None, dtype: torch.dtype) ->
     return torch.zeros(1, 1, queries, keys, dtype=dtype).masked_fill_(~visible, -math.inf)
 
 
-def attend_by_segment(
-    query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Segment], *, scale: float
-) -> Tensor:
+def attend_by_segment(query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Segment], *, scale: float) -> Tensor:
     """`attend` where the segments say who sees whom: query [B, H, T, C], key and value [B, K, S, C] -> [B, H, T, C]."""
     mixed: Tensor = _BySegment.apply(query, key, value, parts, scale)  # type: ignore[no-untyped-call]
     return mixed
@@ -95,9 +93,7 @@ class _BySegment(torch.autograd.Function):
     """torch's flash attention, once a segment, each into its place of one result."""
 
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Segment], scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Segment], scale: float) -> Tensor:
         rows, heads, length, size = query.shape
         # Heads of a token beside each other, as the projection that follows reads them.
         mixed = query.new_empty(rows, length, heads, size).transpose(1, 2)

@@ -48,7 +48,7 @@ class Cell:
     accumulates: bool = False
     packed: bool = True
     gpu: bool = False
-    """Computed as on a GPU, where a matrix in 4 bits becomes whole at once."""
+    """Computed as on a GPU, where a matrix in 4 bits becomes whole at once, and documents attend under one mask."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ class Method:
 
     def rehearse(self, model: Transformer, *, recompute: bool, gpu: bool = False) -> None:
         """The same of a model without numbers, as it is on a GPU or on a CPU."""
+        model.masked = gpu
         if self.four_bit:
             four_bit.quantize(model, whole=gpu)
         self._attach(model, recompute=recompute)
