@@ -34,6 +34,11 @@ class Batch:
     """int64[B, T, 2], where documents share a beginning: [start, end) in the row of what a token sees before its own
     document, which goes on from there; start = end where that is nothing."""
 
+    @property
+    def learned(self) -> Tensor:
+        """int64[N]: which of the B T positions have weight."""
+        return self.weights.flatten().nonzero().squeeze(1)
+
     def to(self, device: torch.device) -> Batch:
         moved = (self.tokens, self.targets, self.weights, self.documents)
         tokens, targets, weights, documents = (t.to(device, non_blocking=True) for t in moved)

@@ -117,23 +117,23 @@ def train(
 
 def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
     """Teacher forcing: cross-entropy of every weighted target, within its own document only."""
-    learned = batch.weights > 0
-    hidden = model.hidden(batch.tokens, documents=batch.documents, wanted=learned)
+    places = batch.learned
+    hidden = model.hidden(batch.tokens, documents=batch.documents, places=places)
     cap = model.architecture.final_logit_softcapping
-    targets, weights = batch.targets[learned], batch.weights[learned]
+    targets, weights = batch.targets.flatten()[places], batch.weights.flatten()[places]
     return cross_entropy(hidden, targets, weights, head=model.head_weight, softcap=cap)
 
 
 def answer_log_probabilities(model: Transformer, batch: Batch) -> Tensor:
     """log p(answer | prompt) in nats for every example of a packed batch, in the order of `batch.document_ids`."""
-    learned = batch.weights > 0
-    hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes, wanted=learned)
+    places = batch.learned
+    hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes, places=places)
     return sequence_log_probability(
         hidden,
-        batch.targets[learned],
-        batch.weights[learned],
+        batch.targets.flatten()[places],
+        batch.weights.flatten()[places],
         head=model.head_weight,
-        examples=batch.documents[learned],
+        examples=batch.documents.flatten()[places],
         count=len(batch.document_ids),
         softcap=model.architecture.final_logit_softcapping,
     )
@@ -147,8 +147,8 @@ def answer_tokens(batch: Batch) -> Tensor:
 
 def rewards(model: RewardModel, batch: Batch) -> Tensor:
     """[examples]: the score at the one position of each that has weight (`examples.judged`), in their order."""
-    read = batch.weights > 0
-    return model.scores(model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes, wanted=read))
+    hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes, places=batch.learned)
+    return model.scores(hidden)
 
 
 def precision(device: torch.device, dtype: torch.dtype | None) -> AbstractContextManager[object]:

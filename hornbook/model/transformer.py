@@ -222,9 +222,9 @@ class Transformer(nn.Module):
         documents: Tensor | None = None,
         prefixes: Tensor | None = None,
         cache: Cache | None = None,
-        wanted: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
-        """int64[B, T] -> [B, T, D], after the last norm; with `wanted`, bool[B, T], only those positions: [N, D].
+        """int64[B, T] -> [B, T, D], after the last norm; at `places`, int64[N] of the B T positions, only: [N, D].
 
         documents, int64[B, T]: a token sees only earlier tokens of the same id, which lie together; None is one
         document a row. prefixes, int64[B, T, 2]: it sees those at [start, end) of its row too, the beginning of another
@@ -236,7 +236,7 @@ class Transformer(nn.Module):
         beginning = self.beginning() if cache is None else None
         past = cache if beginning is None else Begun(beginning, tokens, documents, prefixes)
         x = self.embed(tokens, self._positions(tokens, documents, prefixes, past))
-        return self.through(x, documents=documents, prefixes=prefixes, past=past, wanted=wanted)
+        return self.through(x, documents=documents, prefixes=prefixes, past=past, places=places)
 
     def through(
         self,
@@ -245,15 +245,14 @@ class Transformer(nn.Module):
         documents: Tensor | None = None,
         prefixes: Tensor | None = None,
         past: Past | None = None,
-        wanted: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
-        """[B, T, D], as embedded -> [B, T, D] or, of what is `wanted`, [N, D], after the last norm."""
+        """[B, T, D], as embedded -> after the last norm [B, T, D] or, at `places`, [N, D]."""
         length = x.shape[1]
         made = {kind: self._context(kind, x, documents, prefixes, past) for kind in dict.fromkeys(self.kinds)}
         contexts = [made[kind] for kind in self.kinds]
-        if wanted is not None:
-            # The last layer needs the others' keys and values, and nothing else of them.
-            contexts[-1] = replace(contexts[-1], places=wanted.flatten().nonzero().squeeze(1))
+        # Of other places the last layer needs keys and values, and nothing else.
+        contexts[-1] = replace(contexts[-1], places=places)
         for index, layer in enumerate(self.model.layers):
             x = layer(x, contexts[index], None if past is None else past.layers[index])
         if past is not None:
