@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hornbook.model import bnb_kernels
 from hornbook.model.compiled import four_bit
 from hornbook.model.compiled.four_bit import BLOCK, NESTED
 
@@ -157,6 +158,8 @@ def dequantize(stored: Nf4, *, dtype: torch.dtype = torch.float32) -> Tensor:
 def weights(stored: Nf4, begin: int, end: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Weights `begin` to `end` of the flat matrix, computed in float32 and rounded to `dtype`."""
     scales = block_scales(stored, begin // BLOCK, ceil(end / BLOCK))
+    if (begin, end) == (0, prod(stored.shape)) and bnb_kernels.serve(stored.codes, dtype):
+        return bnb_kernels.dequantize(stored.codes, scales, stored.shape, dtype=dtype).view(-1)
     if stored.codes.device.type != "cpu":
         return by_torch(stored, scales, begin, end).to(dtype)
     out = torch.empty(end - begin)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hornbook.model import nf4
+from hornbook.model import bnb_kernels, nf4
+from hornbook.model.compiled import four_bit
 from hornbook.model.nf4 import Nf4
 
 SHAPES = [(64, 64), (7, 33), (1, 1), (2, 63), (130, 100), (300, 128), (1, 65), (3, 21845)]
@@ -50,6 +51,20 @@ def test_dequantization_is_that_of_bitsandbytes(shape: tuple[int, ...], double: 
     codes, state = theirs(weight, double=double)
     expected = bnb.dequantize_4bit(codes, state)
     assert torch.equal(nf4.dequantize(nf4.quantize(weight, double=double), dtype=dtype), expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", bnb_kernels.TYPES, ids=str)
+def test_the_kernel_for_cuda_is_given_what_it_takes(
+    shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of bitsandbytes' function that of a CPU is run here, instead of ours."""
+    stored = nf4.quantize(random(shape, seed=2))
+    ours = nf4.dequantize(stored, dtype=dtype)
+    assert not bnb_kernels.serve(stored.codes, dtype)
+    monkeypatch.setattr(bnb_kernels, "serve", lambda codes, dtype: True)
+    monkeypatch.setattr(four_bit, "decode", None)
+    assert torch.equal(nf4.dequantize(stored, dtype=dtype), ours)
 
 
 def theirs(weight: Tensor, *, double: bool) -> tuple[Tensor, Any]:
