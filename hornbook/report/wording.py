@@ -27,6 +27,7 @@ METRICS = {
     "answer_log_likelihood": Metric(label="Answer log-likelihood", better="higher", unit="nats per token"),
     "preference_accuracy": Metric(label="Preference accuracy", better="higher", percent=True),
     "reward_accuracy": Metric(label="Accuracy of the implicit reward", better="higher", percent=True),
+    "preference_loss": Metric(label="Loss on held-out pairs", better="lower"),
     "reward_auc": Metric(label="Good answers told from bad", better="higher", unit="AUC"),
     "accuracy": Metric(label="Accuracy", better="higher", percent=True),
     "minimal_pairs": Metric(label="Minimal pairs", better="higher", percent=True),

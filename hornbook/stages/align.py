@@ -129,7 +129,7 @@ def _on_pairs(
         known = _reference(config, run, opened, learned, autocast=autocast)
         before = likelihoods(opened.model, [example for pair in held for example in pair], autocast=autocast)
     loss = partial(paired_loss, function=function, reference=known, beta=values["beta"])
-    evaluate = partial(measure_pairs, opened.model, held, reference=before, autocast=autocast)
+    evaluate = partial(measure_pairs, opened.model, held, function=function, reference=before, autocast=autocast)
     return examples, examples.step, loss, evaluate
 
 

@@ -102,17 +102,21 @@ def measure_pairs(
     model: Transformer,
     pairs: Sequence[Pair],
     *,
+    function: Callable[[Answers, Answers], tuple[Tensor, Tensor]],
     reference: Mapping[str, LogLikelihood] | None,
     autocast: torch.dtype | None,
 ) -> dict[str, float]:
-    """How often the chosen answer is the likelier one, and how often its implicit reward is the higher one."""
+    """The loss, how often the chosen answer is the likelier one, how often its implicit reward is the higher one."""
     if not pairs:
         return {}
     policy = likelihoods(model, [example for pair in pairs for example in pair], autocast=autocast)
     rewards = _rewards(policy, reference)
     implicit = accuracy(preferred(rewards[chosen.id], rewards[rejected.id]) for chosen, rejected in pairs)
-    likelier = preference_accuracy(*([policy[example.id] for example in side] for side in zip(*pairs, strict=True)))
-    return {"preference_accuracy": likelier.value, "reward_accuracy": implicit.value}
+    sides = [[example.id for example in side] for side in zip(*pairs, strict=True)]
+    likelier = preference_accuracy(*([policy[name] for name in side] for side in sides))
+    total, count = function(*(_held(side, policy, reference) for side in sides))
+    loss = {"preference_loss": float(total / count)}
+    return {"preference_accuracy": likelier.value, "reward_accuracy": implicit.value, **loss}
 
 
 def measure_judged(
@@ -126,6 +130,20 @@ def measure_judged(
     rewards = _rewards(likelihoods(model, [one.example for one in judged], autocast=autocast), reference)
     good, bad = ([rewards[one.example.id] for one in judged if one.good == kind] for kind in (True, False))
     return {"reward_auc": roc_auc(good, bad)} if good and bad else {}
+
+
+def _held(
+    names: Sequence[str], policy: Mapping[str, LogLikelihood], reference: Mapping[str, LogLikelihood] | None
+) -> Answers:
+    """One side of held-out pairs, in double precision."""
+    known = None if reference is None else torch.tensor([reference[name].nats for name in names], dtype=torch.float64)
+    found = [policy[name] for name in names]
+    nats, tokens = ([getattr(one, key) for one in found] for key in ("nats", "tokens"))
+    return Answers(
+        policy=torch.tensor(nats, dtype=torch.float64),
+        reference=known,
+        tokens=torch.tensor(tokens, dtype=torch.float64),
+    )
 
 
 def _rewards(policy: Mapping[str, LogLikelihood], reference: Mapping[str, LogLikelihood] | None) -> dict[str, float]:

@@ -52,6 +52,9 @@ def test_every_loss_teaches_what_is_preferred(folder: Path, loss: str) -> None:
     if loss == "kto":
         assert {"kl", "margin"} <= steps[0].keys()
     else:
+        before, after = (results[when]["preference_loss"] for when in ("before", "after"))
+        assert before == pytest.approx(FIRST.get(loss, before), abs=1e-9)
+        assert after < before
         sides = ("chosen", "rejected")
         assert all(
             f"{kind}/{side}" in steps[0] for kind in ("reward", "log_probability", "answer_tokens") for side in sides
