@@ -33,6 +33,7 @@ def dequantize(codes: Tensor, scales: Tensor, shape: tuple[int, ...], *, dtype: 
     """A whole matrix in NF4: uint8[W / 2] and float32[B] -> `shape`, computed in float32 and rounded to `dtype`."""
     from bitsandbytes.functional import QuantState, dequantize_4bit
 
-    state = QuantState(absmax=scales, shape=torch.Size(shape), blocksize=BLOCK, quant_type="nf4", dtype=dtype)
+    parts = {"absmax": scales, "shape": torch.Size(shape), "blocksize": BLOCK, "quant_type": "nf4", "dtype": dtype}
+    state = QuantState(**parts)  # type: ignore[no-untyped-call]
     dense: Tensor = dequantize_4bit(codes.view(-1, 1), state)
     return dense
