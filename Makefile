@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test setup lint types bench bench-setup docs clean
+.PHONY: demo test kernels setup lint types bench bench-setup docs clean
 
 demo: setup  ## crawl -> curate -> ... -> an aligned model, and a page about it
 	$(BIN)/hornbook run recipes/demo.toml
 
-test: setup lint types  ## lint, types, layers and all tests
+test: setup lint  ## lint, types, layers and all tests
+	$(MAKE) --jobs 2 types kernels
 	$(BIN)/pytest -n 2 --dist loadfile
+
+kernels: setup  ## what is compiled at its first call, before two test processes would each do it
+	$(BIN)/python -m tests.kernels
 
 setup: .venv/.installed  ## .venv with the package, its development tools and what the parity tests need
 

@@ -1,54 +1,43 @@
-"""Several processes as torchrun starts them, forked from one that has imported torch: a test costs no start-up."""
+"""Several processes as torchrun starts them, forked: a test costs no start-up."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.distributed import TCPStore
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.ranks_preload"])
+from tests.forked import Forked, fork
 
 
 @dataclass
 class Group:
     """Processes at work on one thing; this one keeps the board that torchrun would keep."""
 
-    members: Sequence[BaseProcess]
+    members: Sequence[Forked]
     store: TCPStore
-    folder: Path
 
     def wait(self) -> list[int | None]:
         """Their exit codes, in order of rank."""
-        for member in self.members:
-            member.join(120)
-        return [member.exitcode for member in self.members]
+        return [member.wait() for member in self.members]
 
     def said(self) -> str:
         """All that they wrote to stderr."""
-        return "".join(self.errors(rank) for rank in range(len(self.members)))
+        return "".join(member.errors for member in self.members)
 
     def errors(self, rank: int) -> str:
-        return (self.folder / f"stderr-{rank}").read_text()
+        return self.members[rank].errors
 
     def stop(self) -> None:
         for member in self.members:
-            member.terminate()
+            member.send(signal.SIGTERM)
 
     def kill(self, rank: int) -> None:
-        pid = self.members[rank].pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        self.members[rank].send(signal.SIGKILL)
 
 
 def start(
@@ -67,10 +56,8 @@ def start(
             "TORCHELASTIC_USE_AGENT_STORE": "True",
             **(env or {}),
         }
-        member = CONTEXT.Process(target=_work, args=(words, folder, rank, function, arguments))
-        member.start()
-        members.append(member)
-    return Group(members, store, folder)
+        members.append(fork(function, *arguments, folder=folder, name=str(rank), env=words))
+    return Group(members, store)
 
 
 def run(
@@ -80,14 +67,6 @@ def run(
     group = start(count, function, *arguments, folder=folder, env=env)
     assert group.wait() == [0] * count, group.said()
     return group
-
-
-def command(*words: str) -> None:
-    """The command line, as a person would give it."""
-    from hornbook.cli import main
-
-    sys.argv = ["hornbook", *words]
-    main()
 
 
 def joined(function: Callable[..., object], *arguments: object) -> None:
@@ -103,17 +82,5 @@ def joined(function: Callable[..., object], *arguments: object) -> None:
 
 def until(condition: Callable[[], Any], group: Group) -> None:
     """Wait for something that the group brings about."""
-    while not condition() and any(member.is_alive() for member in group.members):
+    while not condition() and any(member.running for member in group.members):
         time.sleep(0.005)
-
-
-def _work(
-    env: Mapping[str, str], folder: Path, rank: int, function: Callable[..., object], arguments: Sequence[object]
-) -> None:
-    os.environ.update(env)
-    os.chdir(folder)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        descriptor = os.open(folder / f"{name}-{rank}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, number)
-    torch.set_num_threads(1)
-    function(*arguments)

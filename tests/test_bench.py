@@ -29,13 +29,11 @@ def bench(subject: str, row: str, size: dict[str, Any], *, data: Path) -> dict[s
     return result
 
 
-@pytest.mark.skipif(not find_spec("transformers"), reason="the peer, transformers, is not installed")
 def test_a_row_with_its_peer(tmp_path: Path) -> None:
-    result = bench("decode", "decode-hf", {"depth": 1, "batch": 1, "tokens": 4, "weights": "fp32"}, data=tmp_path)
+    result = bench("tokens", "tokenize", {"megabytes": 0.1}, data=tmp_path)
     assert result.keys() >= KEYS | {"peer_peak_mb", "peer_config", "memory_ratio"}
     assert min(result["ours"], result["peer"], result["peak_mb"], result["peer_peak_mb"]) > 0
     assert result["ratio"] == pytest.approx(result["ours"] / result["peer"], rel=0.01)
-    assert result["same_tokens"] == 1.0
 
 
 @pytest.mark.skipif(bool(find_spec("trafilatura")), reason="trafilatura is installed here")

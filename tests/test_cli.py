@@ -54,6 +54,8 @@ def hornbook(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         monkeypatch.setenv(name, value)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "HORNBOOK_CRASH_AT"):
         monkeypatch.delenv(name, raising=False)
+    # However slow the machine is: no line of progress but the last.
+    monkeypatch.setattr("hornbook.progress.PLAIN_EVERY", inf)
 
     def run(*words: str, stdin: str = "") -> Outcome:
         monkeypatch.setattr(sys, "argv", ["hornbook", *words])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked import Forked, command, fork
 from tests.site import pages, served
 
 RECIPE = """
@@ -89,22 +89,17 @@ class System:
         self.folder = folder
         folder.mkdir()
         (folder / "tiny.toml").write_text(RECIPE.format(url=url))
+        self._started = 0
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "hornbook", *words],
-            cwd=self.folder,
-            env={**os.environ, "SOURCE_DATE_EPOCH": "1767225600", "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *words: str) -> Forked:
+        self._started += 1
+        env = {"SOURCE_DATE_EPOCH": "1767225600"}
+        return fork(command, *words, folder=self.folder, name=str(self._started), env=env)
 
-    def run(self, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        with self.start(*words) as process:
-            out, err = process.communicate(typed)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+    def run(self, *words: str) -> Forked:
+        process = self.start(*words)
+        assert process.wait() == 0, process.errors
+        return process
 
     @property
     def runs(self) -> dict[str, Path]:
@@ -135,9 +130,7 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def system(url: str, tmp_path_factory: pytest.TempPathFactory) -> System:
     made = System(tmp_path_factory.mktemp("whole") / "system", url)
-    done = made.run("run", "tiny.toml")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "runs/tiny.html"
+    assert made.run("run", "tiny.toml").out.strip() == "runs/tiny.html"
     return made
 
 
@@ -164,32 +157,30 @@ def test_each_stage_improves_what_it_is_meant_to(system: System) -> None:
 def test_running_it_again_makes_nothing(system: System) -> None:
     before = system.hashes()
     again = system.run("run", "tiny.toml")
-    assert again.returncode == 0
-    assert again.stderr.count("already made") == len(TABLES)
+    assert again.errors.count("already made") == len(TABLES)
     assert system.hashes() == before
 
 
 def test_only_what_is_stale_is_made(system: System) -> None:
     changed = system.run("run", "tiny.toml", "--set", "align.beta=0.2")
-    assert changed.returncode == 0, changed.stderr
-    assert changed.stderr.count("already made") == len(TABLES) - 2, "all but align and evaluate"
-    assert system.run("run", "tiny.toml").returncode == 0
+    assert changed.errors.count("already made") == len(TABLES) - 2, "all but align and evaluate"
+    system.run("run", "tiny.toml")
 
 
 def test_the_model_talks(system: System) -> None:
-    chat = system.run("chat", "tiny/align", "--max-new-tokens", "8", typed="What is house1?\nAnd then?\n")
-    assert chat.returncode == 0, chat.stderr
+    words = [sys.executable, "-m", "hornbook", "chat", "tiny/align", "--max-new-tokens", "8"]
+    typed = "What is house1?\nAnd then?\n"
+    chat = subprocess.run(words, cwd=system.folder, input=typed, capture_output=True, text=True, check=True)
     assert len(chat.stdout.splitlines()) >= 2
-    words = ("generate", "tiny/adapt", "--prompt", "Open the", "--n", "2", "--max-new-tokens", "8")
-    first, second = system.run(*words), system.run(*words)
-    assert first.stdout.startswith("Open the")
-    assert first.stdout == second.stdout, "the same seed says the same"
+    asked = ("generate", "tiny/adapt", "--prompt", "Open the", "--n", "2", "--max-new-tokens", "8")
+    first, second = system.run(*asked), system.run(*asked)
+    assert first.out.startswith("Open the")
+    assert first.out == second.out, "the same seed says the same"
 
 
 def test_runs_are_listed_and_verified(system: System) -> None:
     listed = system.run("runs", "--verify")
-    assert listed.returncode == 0
-    assert all(folder.name in listed.stdout for folder in system.runs.values())
+    assert all(folder.name in listed.out for folder in system.runs.values())
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -223,15 +214,13 @@ def test_a_kill_in_any_stage_changes_no_byte(system: System, url: str, tmp_path:
     dice, kills = random.Random(0), 0
     for table in TABLES:
         stage = "pretrain" if table == "adapt" else table
-        with killed.start("run", "tiny.toml") as process:
-            _wait_for(killed.folder / "runs", f".tmp-{stage}-*", process)
-            time.sleep(dice.uniform(0.0, 0.15))
-            process.kill()
-            process.communicate()
-        kills += process.returncode == -signal.SIGKILL
+        process = killed.start("run", "tiny.toml")
+        _wait_for(killed.folder / "runs", f".tmp-{stage}-*", process)
+        time.sleep(dice.uniform(0.0, 0.15))
+        process.send(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
     assert kills >= len(TABLES) // 2
-    finished = killed.run("run", "tiny.toml")
-    assert finished.returncode == 0, finished.stderr
+    killed.run("run", "tiny.toml")
     assert killed.hashes() == system.hashes()
 
 
@@ -239,20 +228,18 @@ def test_asked_to_stop_training_saves_and_goes_on(system: System, url: str, tmp_
     stopped = System(tmp_path / "stopped", url)
     stops = 0
     for table in TRAINS:
-        with stopped.start("run", "tiny.toml") as process:
-            _wait_for(stopped.folder / "runs", f".tmp-{table}-*/scratch/metrics.jsonl", process)
-            process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate()
-        assert process.returncode in (0, 75), errors
-        stops += process.returncode == 75 and "run the same command again to go on" in errors
+        process = stopped.start("run", "tiny.toml")
+        _wait_for(stopped.folder / "runs", f".tmp-{table}-*/scratch/metrics.jsonl", process)
+        process.send(signal.SIGTERM)
+        code = process.wait()
+        assert code in (0, 75), process.errors
+        stops += code == 75 and "run the same command again to go on" in process.errors
     assert stops >= 2
-    finished = stopped.run("run", "tiny.toml")
-    assert finished.returncode == 0, finished.stderr
-    assert "going on from step" in finished.stderr
+    assert "going on from step" in stopped.run("run", "tiny.toml").errors
     assert stopped.hashes() == system.hashes()
 
 
-def _wait_for(runs: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+def _wait_for(runs: Path, pattern: str, process: Forked) -> None:
     """Until a file is there that only the stage in question writes (or, on a busy machine, was there and is gone)."""
-    while not list(runs.glob(pattern)) and process.poll() is None:
+    while not list(runs.glob(pattern)) and process.running:
         time.sleep(0.005)

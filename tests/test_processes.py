@@ -18,7 +18,7 @@ from hornbook.config import build
 from hornbook.execute import execute
 from hornbook.stages import load
 from hornbook.text.document import Document, write_documents
-from tests import ranks
+from tests import forked, ranks
 from tests.test_run import hashes
 
 # Two micro-batches, one for each process, and nothing clipped: then two processes round as one does. The norm that
@@ -57,7 +57,7 @@ def words(folder: Path) -> Callable[..., tuple[str, ...]]:
 @pytest.fixture(scope="module")
 def alone(folder: Path, words: Callable[..., tuple[str, ...]]) -> Path:
     """The run of one process."""
-    ranks.run(1, ranks.command, *words("alone"), folder=folder)
+    ranks.run(1, forked.command, *words("alone"), folder=folder)
     return the_run(folder / "alone")
 
 
@@ -83,7 +83,7 @@ def at_work(runs: Path) -> bool:
 
 
 def test_two_processes_make_the_run_that_one_makes(folder: Path, words: Any, alone: Path) -> None:
-    group = ranks.run(2, ranks.command, *words("two"), folder=folder)
+    group = ranks.run(2, forked.command, *words("two"), folder=folder)
     run = the_run(folder / "two")
     assert run.name == alone.name
     same_curve(run, alone)
@@ -93,7 +93,7 @@ def test_two_processes_make_the_run_that_one_makes(folder: Path, words: Any, alo
     assert (folder / "stdout-0").read_text().split() == [str(run)]
     assert (folder / "stdout-1").read_text() == ""
     assert group.errors(1) == "", "the first process speaks for all"
-    again = ranks.run(2, ranks.command, *words("two"), folder=folder)
+    again = ranks.run(2, forked.command, *words("two"), folder=folder)
     assert again.said() == f"{run.name}: already made\n"
 
 
@@ -102,12 +102,12 @@ def test_another_number_of_processes_goes_on(
     folder: Path, words: Any, alone: Path, tmp_path: Path, first: int, second: int
 ) -> None:
     runs = f"from-{first}-to-{second}"
-    stopped = ranks.start(first, ranks.command, *words(runs), folder=folder)
+    stopped = ranks.start(first, forked.command, *words(runs), folder=folder)
     ranks.until(lambda: at_work(folder / runs), stopped)
     stopped.stop()
     assert stopped.wait() == [75] * first, stopped.said()
     assert stopped.said().count("stopped as asked; what was done is saved") == 1
-    resumed = ranks.run(second, ranks.command, *words(runs), folder=folder)
+    resumed = ranks.run(second, forked.command, *words(runs), folder=folder)
     assert "going on from step" in resumed.said()
     same_curve(the_run(folder / runs), alone)
     if first == second == 2:
@@ -117,7 +117,7 @@ def test_another_number_of_processes_goes_on(
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_the_others(folder: Path, words: Any, rank: int) -> None:
     runs = f"killed-{rank}"
-    group = ranks.start(2, ranks.command, *words(runs, steps=2000), folder=folder)
+    group = ranks.start(2, forked.command, *words(runs, steps=2000), folder=folder)
     ranks.until(lambda: at_work(folder / runs), group)
     group.kill(rank)
     codes = group.wait()
@@ -128,7 +128,7 @@ def test_a_killed_process_ends_the_others(folder: Path, words: Any, rank: int) -
 
 
 def test_an_error_of_all_is_told_once(folder: Path, words: Any) -> None:
-    group = ranks.start(2, ranks.command, *words("wrong"), "--sources.nothing", "1", folder=folder)
+    group = ranks.start(2, forked.command, *words("wrong"), "--sources.nothing", "1", folder=folder)
     assert group.wait() == [1, 1]
     assert group.said().count("error: ") == 1
     assert "has no tokens of source 'nothing'" in group.said()

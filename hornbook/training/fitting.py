@@ -28,7 +28,9 @@ from hornbook.run import Run
 EVALUATIONS = 8
 """On held-out text while a model learns."""
 SAVE_EVERY = 30.0
-"""Seconds between checkpoints: what a kill can cost."""
+"""Seconds between checkpoints, at least: what a kill can cost."""
+SAVING = 0.01
+"""Share of the time that may go into checkpoints: of a large model, they are farther apart."""
 
 
 def fit(
@@ -62,7 +64,7 @@ def fit(
             run.record(0, **_evaluated(model, before or evaluate))
         rate = processes().size * matmul_rate(device, autocast or torch.float32)
         every = max(1, -(-steps // EVALUATIONS))
-        saves = _Saves(run, model, made, carried)
+        saves = Saves(run, model, made, carried)
         with run.progress(label, total=steps, unit="steps", start=first, stops=False) as bar:
             for done in train(
                 model,
@@ -106,12 +108,12 @@ def _evaluated(model: Transformer, evaluate: Callable[[], Mapping[str, float]]) 
     return found
 
 
-class _Saves:
-    """Saves every `SAVE_EVERY` seconds, and when asked to stop; all processes at the same step."""
+class Saves:
+    """Saves every `SAVE_EVERY` seconds or more, and when asked to stop; all processes at the same step."""
 
     def __init__(self, run: Run, model: Transformer, optimizer: Optimizer, carry: Carry) -> None:
         self._run, self._model, self._optimizer, self._carry = run, model, optimizer, carry
-        self._saved = time.monotonic()
+        self._due = time.monotonic() + SAVE_EVERY
 
     def after(self, step: int) -> None:
         """Save, if it is time.
@@ -119,21 +121,25 @@ class _Saves:
         Raises:
             Interrupted: somebody asked for that; it is saved.
         """
-        due = time.monotonic() - self._saved > SAVE_EVERY
-        stop, due = processes().any(self._run.stop_requested(), due)
+        stop, due = processes().any(self._run.stop_requested(), time.monotonic() > self._due)
         if stop or due:
-            self._run.flush()
-            checkpoint.save(
-                self._run.checkpoints,
-                step=step,
-                model=self._model,
-                optimizer=self._optimizer,
-                carry=self._carry,
-                identity=self._run.identity,
-            )
-            self._saved = time.monotonic()
+            began = time.monotonic()
+            self._save(step)
+            ended = time.monotonic()
+            self._due = ended + max(SAVE_EVERY, (ended - began) / SAVING)
         if stop:
             self._run.stop()
+
+    def _save(self, step: int) -> None:
+        self._run.flush()
+        checkpoint.save(
+            self._run.checkpoints,
+            step=step,
+            model=self._model,
+            optimizer=self._optimizer,
+            carry=self._carry,
+            identity=self._run.identity,
+        )
 
 
 def _resume(run: Run, model: Transformer, optimizer: Optimizer, carry: Carry) -> int:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -52,28 +50,3 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     with written(tmp_path / "a") as path:
         path.write_text("whole")
     assert (tmp_path / "a").read_text() == "whole"
-
-
-RAY = """
-import math
-from ray.cluster_utils import Cluster
-import ray
-cluster = Cluster()
-for _ in range(2):
-    cluster.add_node(num_cpus=1, include_dashboard=False)
-ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
-from hornbook.text.engine import Ray
-print([*Ray().run(math.factorial, range(12))])
-print(len([node for node in ray.nodes() if node["Alive"]]))
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a Ray cluster on one machine")
-def test_ray_does_the_same_on_two_nodes() -> None:
-    pytest.importorskip("ray")
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", RAY], cwd=root, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-2:] == [str([math.factorial(number) for number in range(12)]), "2"]
-
-

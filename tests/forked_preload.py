@@ -1,4 +1,4 @@
-"""What the processes of `tests.ranks` have imported when they are forked."""
+"""What the processes of `tests.forked` have imported when they are forked."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ for name in (
     "hornbook.recipe",
     "hornbook.report",
     "hornbook.stages.align",
+    "hornbook.stages.curate",
+    "hornbook.stages.evaluate",
+    "hornbook.stages.instruct",
     "hornbook.stages.pretrain",
     "hornbook.stages.sft",
+    "hornbook.stages.tokenize",
     "tests.learn.test_parallel",
 ):
     import_module(name)
