@@ -12,7 +12,6 @@ from pathlib import Path
 from bench.measure import machine, table
 
 SUBJECTS = ("spine", "curate", "tokens", "pretrain", "learning", "decode", "posttrain", "adapt", "plan")
-SUBJECTS = ("spine", "curate", "tokens", "pretrain", "learning", "decode", "posttrain", "reinforce", "adapt")
 
 
 def main() -> None:

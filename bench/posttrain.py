@@ -365,4 +365,6 @@ ROWS = (
 )
 
 if __name__ == "__main__":
-    main(ROWS)
+    from reinforce import GRPO  # which is made of what is above
+
+    main((*ROWS, GRPO))

@@ -1,4 +1,4 @@
-"""A step of GRPO, 8 completions of 64 tokens to one prompt, sampled and learned from, beside TRL's: fp32 on both."""
+"""The row `grpo` of `posttrain.py`: a step of 8 completions of 64 tokens to one prompt, beside TRL's, fp32 on both."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inputs import conversations
-from measure import Measured, Peer, Row, Stopwatch, fresh, main, resident_mb
+from measure import Measured, Peer, Row, Stopwatch, fresh, resident_mb
 from posttrain import CORES, model_folder, opened
 
 SAMPLES, TOKENS = 8, 64
@@ -129,19 +129,14 @@ def _prepare(*, folder: Path, **sizes: int) -> None:
     model_folder(folder=folder, **sizes)
 
 
-ROWS = (
-    Row(
-        "grpo",
-        "s a step",
-        SIZES,
-        grpo,
-        (Peer(partial(grpo_trl), "trl", config="defaults, fp32, activations kept"),),
-        prepare=_prepare,
-        less_is_better=True,
-        threads=CORES,
-        repeats=2,
-    ),
+GRPO = Row(
+    "grpo",
+    "s a step",
+    SIZES,
+    grpo,
+    (Peer(partial(grpo_trl), "trl", config="defaults, fp32, activations kept"),),
+    prepare=_prepare,
+    less_is_better=True,
+    threads=CORES,
+    repeats=2,
 )
-
-if __name__ == "__main__":
-    main(ROWS)

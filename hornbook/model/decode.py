@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from hornbook.model.adapters.attached import Update
+from hornbook.model.adapters.attached import Part
 from hornbook.model.architecture import Architecture
 from hornbook.model.cache import Cache
 from hornbook.model.compiled.decoder import CompiledDecoder
@@ -75,7 +75,7 @@ def why_plain(model: Transformer) -> str:
 
 
 PROJECTIONS = (nn.Linear, nn.Embedding, Nf4Linear, *INT8)
-PARTS = (*PROJECTIONS, RMSNorm, LayerNorm, Update)
+PARTS = (*PROJECTIONS, RMSNorm, LayerNorm, Part)
 
 
 class PlainDecoder:

@@ -10,6 +10,7 @@ import torch
 from hornbook.model.adapters import ia3
 from hornbook.model.adapters.attached import adapter_off, trainable
 from hornbook.model.adapters.lora import attach
+from hornbook.model.adapters.soft import attach_prefix, attach_prompt
 from hornbook.model.compiled.decoder import AT_ONCE, CompiledDecoder
 from hornbook.model.decode import PlainDecoder, decoder, why_plain
 from hornbook.model.int8 import quantize
@@ -154,6 +155,20 @@ def test_an_adapter_of_weights_is_decoded_by_kernels_and_can_be_off(changes: dic
         without = reference(model, text)[-1]
     assert not torch.allclose(with_it, without, atol=1e-3)
     torch.testing.assert_close(made.begin([text], capacity=9)[1][0], without, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [attach_prompt, attach_prefix])
+@pytest.mark.parametrize("changes", [{}, {"sliding_window": 4}, {"learned_positions": True}], ids=variant_name)
+def test_texts_go_on_from_a_soft_prompt(changes: dict[str, Any], kind: Any) -> None:
+    model, texts = tiny.model(**changes), tiny.prompts([9, 24])
+    kind(model, tokens=18, seed=0)
+    made = decoder(model)
+    assert isinstance(made, CompiledDecoder)
+    rows, logits = made.begin([text[:-1] for text in texts], capacity=25)
+    for step in range(2):
+        wanted = torch.stack([reference(model, text)[len(text) - 2 + step] for text in texts])
+        torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+        logits = rows.advance([text[-1] for text in texts])
 
 
 def test_the_plain_decoder_reads_equal_prompts_once(monkeypatch: pytest.MonkeyPatch) -> None:

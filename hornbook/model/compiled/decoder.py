@@ -18,6 +18,7 @@ from hornbook.model.attention import soft_cap
 from hornbook.model.compiled.kernels import Floats, Whole
 from hornbook.model.compiled.layer import CompiledLayer, Norm, Places, Scratch, Turn
 from hornbook.model.compiled.panels import pack, round_up
+from hornbook.model.compiled.tile import LANES
 from hornbook.model.rope import rotation
 from hornbook.model.transformer import Layer, Transformer
 
@@ -30,7 +31,7 @@ class CompiledDecoder:
 
     def __init__(self, model: Transformer) -> None:
         self.architecture = model.architecture
-        self.embed = model.embed
+        self.embed, self.beginning = model.embed, model.beginning
         layers = zip(model.model.layers, model.kinds, strict=True)
         self.layers = [CompiledLayer(cast(Layer, layer), model.architecture, kind) for layer, kind in layers]
         self.norm = Norm.of(model.model.norm)
@@ -55,29 +56,36 @@ class CompiledDecoder:
 class CompiledRows:
     """What a batch has seen: keys and values by slot, and for each row its slot and length."""
 
+    @torch.inference_mode()
     def __init__(self, decoder: CompiledDecoder, count: int, capacity: int) -> None:
-        self.decoder, self.capacity = decoder, capacity
+        beginning = decoder.beginning()
+        self.begun = 0 if beginning is None else beginning.shape[3]
+        self.decoder, self.capacity = decoder, self.begun + capacity
+        capacity = self.capacity
         self.slots = np.arange(count)
-        self.lengths = np.zeros(count, np.int64)
+        self.lengths = np.full(count, self.begun)
         self.stores = [layer.attention.store(count, round_up(capacity)) for layer in decoder.layers]
         kinds = dict.fromkeys(layer.kind for layer in decoder.layers)
         self.turns = {kind: rotation_tables(decoder.architecture, kind, capacity) for kind in kinds}
         width, room = decoder.architecture.hidden_size, round_up(capacity)
         self.work = Scratch.make(decoder.layers[0], rows=max(count, AT_ONCE), width=width, capacity=room)
+        if beginning is not None:
+            for store, given in zip(self.stores, beginning.float().numpy(), strict=True):
+                begin_with(*store, *given)
 
     def read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """The prompts' tokens, each different prompt once: logits [B, V] after the last of each."""
         firsts = {tuple(prompt): row for row, prompt in reversed(list(enumerate(prompts)))}
         same = np.array([firsts[tuple(prompt)] for prompt in prompts])
         last = np.empty((len(prompts), self.decoder.architecture.hidden_size), np.float32)
-        for tokens, places in batches(prompts, sorted(firsts.values())):
-            hidden = self._through(tokens, places)
-            for row, (slot, position) in enumerate(zip(places.slots, places.positions, strict=True)):
+        for tokens, slots, positions in batches(prompts, sorted(firsts.values())):
+            hidden = self._through(tokens, Places(slots, self.begun + positions))
+            for row, (slot, position) in enumerate(zip(slots, positions, strict=True)):
                 if position == len(prompts[slot]) - 1:
                     last[slot] = hidden[row]
         for keys, values in self.stores:
             keys[:], values[:] = keys[same], values[same]
-        self.lengths[:] = [len(prompt) for prompt in prompts]
+        self.lengths = self.begun + np.array([len(prompt) for prompt in prompts])
         return self._logits(last[same])
 
     def advance(self, tokens: Sequence[int]) -> Tensor:
@@ -115,14 +123,22 @@ class CompiledRows:
         return found if cap is None else soft_cap(found, cap)
 
 
-def batches(prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Iterator[tuple[Whole, Places]]:
-    """The tokens of the prompts at `rows`, one prompt after the other, AT_ONCE at a time."""
+def batches(prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> Iterator[tuple[Whole, Whole, Whole]]:
+    """The tokens of the prompts at `rows`, one prompt after the other, AT_ONCE at a time: whose they are, and which."""
     tokens = np.concatenate([np.array(prompts[row]) for row in rows])
     slots = np.concatenate([np.full(len(prompts[row]), row) for row in rows])
     positions = np.concatenate([np.arange(len(prompts[row])) for row in rows])
     for start in range(0, len(tokens), AT_ONCE):
         piece = slice(start, start + AT_ONCE)
-        yield tokens[piece], Places(slots[piece], positions[piece])
+        yield tokens[piece], slots[piece], positions[piece]
+
+
+def begin_with(keys: Floats, values: Floats, given_keys: Floats, given_values: Floats) -> None:
+    """Let every slot (`kernels.remember`) hold the keys and values [G, P, C] of positions that all texts begin with."""
+    length, size = given_keys.shape[1:]
+    places = np.arange(length)
+    keys[:, :, places // LANES, :, places % LANES] = given_keys.transpose(1, 0, 2)[:, None]
+    values[:, :, :length, :size] = given_values
 
 
 def rotation_tables(a: Architecture, kind: LayerKind, capacity: int) -> Turn:
