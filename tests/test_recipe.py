@@ -210,7 +210,8 @@ def test_every_recipe_that_comes_along_can_be_read(path: Path, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     for name in BROUGHT:
         Path(name).mkdir()
-    Path("questions.jsonl").touch()
+    for name in ("questions.jsonl", "test.jsonl"):
+        Path(name).touch()
     assert read_recipe(path).tables
 
 

@@ -224,12 +224,11 @@ class Reinforcement:
 
     def _forward(self, model: Transformer, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """log p and entropy of every learned token [N], and its value where there is a critic."""
-        hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes)
-        learned = batch.weights > 0
-        hidden, critic = hidden[learned], getattr(model, CRITIC, None)
+        places, critic = batch.learned, getattr(model, CRITIC, None)
+        hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes, places=places)
         logs, entropy = token_log_probabilities(
             hidden,
-            batch.targets[learned],
+            batch.targets.flatten()[places],
             head=model.head_weight,
             temperature=self.sampling.temperature,
             softcap=model.architecture.final_logit_softcapping,
