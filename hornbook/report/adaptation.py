@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hornbook.report.canvas import Figure, canvas, numbered, series
+from hornbook.report.canvas import Figure, canvas, number, numbered, series
 from hornbook.report.folder import Json, Run
 from hornbook.report.wording import duration, score, size
 
@@ -31,7 +31,7 @@ class Adapted:
 
 
 def adaptation(runs: Sequence[Run]) -> Figure | None:
-    """A point a model: to the right what it lost, upwards what it gained; its size is its memory.
+    """A point a model, with its number: to the right what it lost, upwards what it gained; its size is its memory.
 
     None, unless `evaluate` measured two models or more of one base on what they learned from and on something else.
     """
@@ -41,7 +41,7 @@ def adaptation(runs: Sequence[Run]) -> Figure | None:
     told = [f"{row.label}: gained {row.gained:.3f}, lost {row.lost:.3f}" for row in rows]
     with canvas(560, 260, title="What adapting gained and lost", description="; ".join(told), ticks=5) as drawing:
         _draw(drawing.axes, rows)
-    legend = [(row.label, _costs(row)) for row in rows]
+    legend = [(f"{number} {row.label}", _costs(row)) for number, row in enumerate(rows, 1)]
     unit = "up: bits per byte gained on the domain; right: lost on other text; size: memory"
     return Figure(title="Adapting the base", unit=unit, picture=drawing.picture, legend=legend, aside=False)
 
@@ -88,6 +88,8 @@ def _draw(axes: Axes, rows: Sequence[Adapted]) -> None:
     for place, row in enumerate(rows):
         points = 4 + 10 * (row.memory / most) ** 0.5
         axes.plot([row.lost], [row.gained], "o", color=series(place), markersize=points, markeredgewidth=0)
+    # Colours begin again after a few, and not everybody tells them apart.
+    number(axes, [(row.lost, row.gained) for row in rows], away=14)
 
 
 def _costs(row: Adapted) -> str:

@@ -104,6 +104,29 @@ def numbered(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
+def number(axes: Axes, points: Sequence[tuple[float, float]], *, away: float) -> None:
+    """Write each point's number beside it, counted from 1, so many points away where there is most room."""
+    axes.autoscale_view()
+    placed = [complex(x, y) for x, y in axes.transData.transform(points)]
+    taken = list(placed)
+    for place, at in enumerate(placed):
+        others = taken[:place] + taken[place + 1 :]
+        sides = [at + away * 1j**quarter for quarter in range(4)]
+        freest = max(sides, key=lambda side: min(abs(side - other) for other in others))
+        taken.append(freest)
+        offset = ((freest - at).real, (freest - at).imag)
+        axes.annotate(
+            str(place + 1),
+            points[place],
+            xytext=offset,
+            textcoords="offset points",
+            fontsize=11,
+            color=_INK,
+            ha="center",
+            va="center",
+        )
+
+
 def whole(value: float) -> str:
     """A count beside a chart: 12000 as `12k`."""
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"

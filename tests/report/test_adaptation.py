@@ -50,6 +50,7 @@ def test_the_picture_is_on_the_recipes_page(tmp_path: Path) -> None:
     ElementTree.fromstring(figure.picture)
     page = render_recipe("domain", made)
     assert "lora: gained 0.250, lost 0.125; full: gained 0.500, lost 0.500" in page
+    assert "1 lora" in page
     assert "0.250 gained, 0.125 lost" in page
 
 
