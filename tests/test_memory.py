@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-import numpy as np
+import os
+import subprocess
+import sys
 
-from hornbook.memory import forget_peak, resident, resident_peak
+import numpy as np
+import pytest
+
+from hornbook.memory import TIDY, forget_peak, resident, resident_peak
 
 
 def test_memory_that_is_taken_is_seen() -> None:
@@ -15,3 +20,15 @@ def test_memory_that_is_taken_is_seen() -> None:
     del taken
     assert resident() < before + 20_000_000
     assert resident_peak() >= peak - 1_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has glibc")
+@pytest.mark.parametrize(("given", "found"), [({}, TIDY), ({"GLIBC_TUNABLES": ""}, "")])
+def test_a_program_begins_again_with_a_tidy_heap_unless_another_is_wished(given: dict[str, str], found: str) -> None:
+    code = "import os, sys; from hornbook.memory import keep_tidy; keep_tidy(); "
+    code += "print(os.environ['GLIBC_TUNABLES'], sys.argv)"
+    kept = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "a word"], capture_output=True, text=True, check=True, env=kept | given
+    )
+    assert ran.stdout.strip() == f"{found} ['-c', 'a word']".strip()

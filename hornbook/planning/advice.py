@@ -58,9 +58,9 @@ class Rule:
 def _more(s: Situation) -> str:
     if s.kind == "conversations":
         times = MANY_ROWS / s.documents
-        return f"at {times:.0f} times these conversations full finetuning starts to pay" if times > 1 else ""
+        return f"at {times:,.0f} times these conversations full finetuning starts to pay" if times > 1 else ""
     times = ADAPTS / s.tokens
-    return f"at {times:.0f} times this data continued pretraining starts to pay" if times > 1 else ""
+    return f"at {times:,.0f} times this data continued pretraining starts to pay" if times > 1 else ""
 
 
 RULES: tuple[Rule, ...] = (

@@ -8,7 +8,7 @@ import re
 import time
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -157,9 +157,8 @@ def _of_size(gigabytes: float, wanted: str, known: Mapping[str, Machine]) -> Mac
     alike = [one for one in able if one.memory <= least * 1.07 and one.bandwidth]
     slowest = min(alike, key=lambda one: one.rate)
     memory = min(int(gigabytes * 1e9), slowest.memory)
-    return Machine(
-        **{**vars(slowest), "memory": memory, "note": f"as slow as {slowest.name}, the slowest of that size"}
-    )
+    note = f"as slow as {slowest.name}, the slowest of that size"
+    return replace(slowest, name=wanted.strip(), memory=memory, note=note)
 
 
 def this() -> Machine:

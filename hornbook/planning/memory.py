@@ -23,16 +23,17 @@ from hornbook.planning.rehearsal import Kinds, Part, evaluation, most, prepared,
 
 KINDS = ("weights", "gradients", "optimizer", "activations", "logits", "working")
 """What memory is for: `working` is what lives for the time of one operation or layer."""
-MARGIN = 0.10
-"""How far above what is counted a peak may come: the allocator's gaps between tensors."""
-HEAP = 0.60
-"""The same on a CPU, whose allocator keeps what is freed, and whose kernels have workspaces: the most that was measured
-(docs/decisions.md)."""
+TRANSIENT = ("activations", "logits", "working")
+MARGIN, CPU_MARGIN = 0.10, 0.25
+"""How far above what is expected of tensors a peak may come, on a GPU and on a CPU."""
+HOLES = 0.25
+"""Of what lives for a part of a step only (activations, logits, working), what a CPU's heap holds besides it in holes:
+measured in processes whose heap is kept tidy (`hornbook.memory`; docs/decisions.md)."""
 CONTEXT = 600_000_000
 """Bytes that CUDA takes on a GPU for itself and for the workspace of products."""
-PROCESS = 750_000_000
-"""Bytes of a process that has made the stages before in a recipe, and all that it imported, without a model: the most
-that was measured (docs/decisions.md)."""
+PROCESS, MOST_PROCESS = 560_000_000, 750_000_000
+"""Bytes of a process before it has a model, expected and at most: measured were 450 million of `sft` by itself, and 750
+of `pretrain` in a recipe, after the stages that read text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,16 @@ class Memory:
     @property
     def peak(self) -> int:
         return sum(self.kinds.values())
+
+    @property
+    def resident(self) -> int:
+        """At most with the holes of a CPU's heap."""
+        return resident(self.phases)
+
+
+def resident(phases: Mapping[str, Kinds]) -> int:
+    """Bytes that phases add to a process on a CPU, at the most."""
+    return max(int(kinds.total() + HOLES * sum(kinds[kind] for kind in TRANSIENT)) for kinds in phases.values())
 
 
 @cache
@@ -128,10 +139,15 @@ def _as_on_a_gpu(cell: Cell) -> Cell:
     return replace(cell, rows=-(-cell.rows * cell.length // longer), length=longer)
 
 
+def expected(memory: Memory, machine: Machine) -> int:
+    """Bytes that a run will be seen to take at its most: of a CPU's process, of tensors on a GPU."""
+    return PROCESS + memory.resident if machine.kind == "cpu" else memory.peak
+
+
 def needed(memory: Memory, machine: Machine) -> int:
-    """Bytes that the machine must have: what is counted, and what there is besides, at its most."""
+    """Bytes that the machine must have: what is expected, and what there may be besides."""
     if machine.kind == "cpu":
-        return PROCESS + int(memory.peak * (1 + HEAP))
+        return MOST_PROCESS + int(memory.resident * (1 + CPU_MARGIN))
     return CONTEXT + int(memory.peak * (1 + MARGIN))
 
 
@@ -177,21 +193,33 @@ def _prepared(architecture: Architecture, method: Name) -> Transformer:
     return prepared(architecture, lambda model: METHODS[method].rehearse(model, recompute=False))
 
 
-def largest_rows(cell: Cell, machine: Machine, *, most: int) -> tuple[Cell, Memory] | None:
+def _held(cell: Cell) -> int:
+    """Bytes of weights and gradients, which no rows make less: known without a rehearsal."""
+    return resident_weights(cell.architecture, cell.method) + 4 * trainable(cell.architecture, cell.method)
+
+
+def largest_rows(cell: Cell, machine: Machine, *, most: int, in_a_step: int = 1) -> tuple[Cell, Memory] | None:
     """The most rows of a micro-batch, up to `most`, that fit, with what they take; None where not even one does.
 
+    in_a_step: rows that an update is made of; with fewer at a time, gradients are held while more are added to them.
     What rows add is nearly linear in them, so a guess between one and `most` is left to be confirmed.
     """
-    gpu = machine.kind != "cpu"
-    wanted, one = replace(cell, rows=most), replace(cell, rows=1)
-    if fits(memory(wanted, gpu=gpu), machine):
-        return wanted, memory(wanted, gpu=gpu)
-    if not fits(memory(one, gpu=gpu), machine):
+    if _held(cell) > machine.memory:
         return None
-    least, rest = needed(memory(one, gpu=gpu), machine), machine.memory - needed(memory(one, gpu=gpu), machine)
-    slope = (needed(memory(wanted, gpu=gpu), machine) - least) / max(1, most - 1)
-    rows = max(1, min(most, 1 + int(rest / max(1.0, slope))))
-    while not fits(memory(replace(cell, rows=rows), gpu=gpu), machine):
-        rows = max(1, rows // 2)
-    found = replace(cell, rows=rows)
-    return found, memory(found, gpu=gpu)
+
+    def tried(rows: int) -> tuple[Cell, Memory]:
+        one = replace(cell, rows=rows, accumulates=rows < in_a_step)
+        return one, memory(one, gpu=machine.kind != "cpu")
+
+    wanted = tried(most)[1]
+    if fits(wanted, machine):
+        return tried(most)
+    one = tried(1)[1]
+    if not fits(one, machine):
+        return None
+    least = needed(one, machine)
+    slope = (needed(wanted, machine) - least) / max(1, most - 1)
+    rows = max(1, min(most, 1 + int((machine.memory - least) / max(1.0, slope))))
+    while not fits(tried(rows)[1], machine):
+        rows = rows // 2 if rows > 4 else rows - 1
+    return tried(rows)

@@ -33,6 +33,8 @@ EVALUATIONS, MOST_EVALUATED = 9, 50_000
 """Times that a run measures itself, before, after and between, and held-out tokens of each time, at most."""
 HELD_OUT = {"documents": 0.02, "conversations": 0.05}
 """Share of the data that is held out (`tokenize`, `training.reading`)."""
+MOST_ROWS = 16
+"""Of a micro-batch."""
 DEEPEST = 32
 """Layers of a new model, at most."""
 WAYS: Mapping[str, Name] = {
@@ -96,6 +98,11 @@ class Plan:
     @property
     def epochs(self) -> float:
         return self.tokens / self.data.tokens
+
+    @property
+    def as_decided(self) -> bool:
+        """Whether what is planned is what the rules came to."""
+        return self.chosen is not None and WAYS.get(self.decision.way) == self.chosen.method
 
     @property
     def bill(self) -> Bill | None:
@@ -177,9 +184,10 @@ def _option(
 ) -> Option:
     step_tokens = _step_tokens(data, architecture, name, length=length)
     cell = Cell(architecture=architecture, method=name, rows=1, length=length, autocast=machine.autocast)
-    plain = largest_rows(cell, machine, most=_most_rows(step_tokens, length))
-    again = replace(cell, recompute=True)
-    found = plain or largest_rows(again, machine, most=_most_rows(step_tokens, length))
+    again = replace(cell, recompute=True, accumulates=step_tokens > length)
+    in_a_step = ceil(step_tokens / length)
+    tried = (largest_rows(one, machine, most=min(MOST_ROWS, in_a_step), in_a_step=in_a_step) for one in (cell, again))
+    found = next(filter(None, tried), None)
     fits = found is not None
     if found is None:
         cell = again
@@ -204,10 +212,6 @@ def _option(
 def _bought(option: Option, hours: float) -> float:
     """Tokens that the hours are enough for."""
     return max(0.0, (hours * 3600 - option.seconds(0)) * option.speed.tokens_per_second)
-
-
-def _most_rows(step_tokens: int, length: int) -> int:
-    return max(1, min(16, ceil(step_tokens / length)))
 
 
 def _step_tokens(data: Data, architecture: Architecture, name: Name, *, length: int) -> int:

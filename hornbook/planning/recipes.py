@@ -9,7 +9,7 @@ from typing import Any
 import tomli_w
 
 from hornbook.errors import UsageError
-from hornbook.planning.memory import PROCESS
+from hornbook.planning.memory import expected
 from hornbook.planning.methods import METHODS
 from hornbook.planning.plan import CONVERSATIONS, EPOCHS, Option, Plan, vocabulary
 
@@ -22,7 +22,8 @@ def write(plan: Plan, path: Path, *, source: Path) -> None:
     Raises:
         UsageError: the plan is to train nothing, or nothing that fits.
     """
-    path.write_text(_remarks(plan) + tomli_w.dumps(tables(plan, source=source)))
+    made = tomli_w.dumps(tables(plan, source=source))
+    path.write_text(_remarks(plan) + made)
 
 
 def tables(plan: Plan, *, source: Path) -> Tables:
@@ -31,7 +32,7 @@ def tables(plan: Plan, *, source: Path) -> Tables:
     if option is None:
         raise UsageError(
             f"the plan is to train nothing ({plan.decision.way}), so there is no recipe to write",
-            hint="--method lora plans that all the same",
+            hint=f"--method {plan.options[0].method} plans that all the same",
         )
     if not option.fits:
         raise UsageError(
@@ -44,10 +45,9 @@ def tables(plan: Plan, *, source: Path) -> Tables:
 
 def planned(plan: Plan, option: Option) -> dict[str, float]:
     """What a run is compared with: seconds, bytes and tokens a second."""
-    cpu = plan.machine.kind == "cpu"
     return {
         "seconds": round(option.seconds(plan.tokens), 1),
-        "memory": option.memory.peak + PROCESS if cpu else option.memory.peak,
+        "memory": expected(option.memory, plan.machine),
         "memory_at_most": option.needed,
         "tokens_per_second": round(option.speed.tokens_per_second, 1),
     }
@@ -106,5 +106,8 @@ def _one_file(source: Path) -> Path:
 
 
 def _remarks(plan: Plan) -> str:
-    lines = [f"Planned: {plan.decision.way}", *plan.decision.because]
+    """The decision as comments; where another method was asked for, that too."""
+    assert plan.chosen is not None
+    asked = () if plan.as_decided else (f"Planned all the same: {plan.chosen.title}",)
+    lines = [f"Decided: {plan.decision.way}", *plan.decision.because, *asked]
     return "".join(f"# {line}\n" for line in lines) + "\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.planning import cluster
-from hornbook.planning.memory import CONTEXT, HEAP, MARGIN, PROCESS
+from hornbook.planning.memory import CONTEXT, CPU_MARGIN, HOLES, MARGIN, MOST_PROCESS, expected
 from hornbook.planning.plan import Option, Plan
 from hornbook.planning.speed import COOLING, EFFICIENCY
 from hornbook.report import wording
@@ -84,6 +84,7 @@ def _option(plan: Plan, option: Option) -> Json:
         "fits": option.fits,
         "needed": option.needed,
         "peak": option.memory.peak,
+        "expected": expected(option.memory, plan.machine),
         "phase": option.memory.phase,
         "kinds": option.memory.kinds,
         "phases": {phase: kinds.total() for phase, kinds in option.memory.phases.items()},
@@ -121,11 +122,15 @@ def _share(plan: Plan, share: cluster.Share) -> Json:
 def _assumptions(plan: Plan) -> list[str]:
     cpu = plan.machine.kind == "cpu"
     efficiency = EFFICIENCY.get(plan.machine.kind, 0.4)
-    fixed, share = (PROCESS, HEAP) if cpu else (CONTEXT, MARGIN)
-    whose = "the process" if cpu else "CUDA"
+    besides = (
+        f"{HOLES:.0%} of what passes for holes in the heap, {CPU_MARGIN:.0%} to be sure, "
+        f"{MOST_PROCESS / 1e6:.0f} MB of the process"
+        if cpu
+        else f"{MARGIN:.0%} to be sure, {CONTEXT / 1e6:.0f} MB of CUDA"
+    )
     rate = "measured now" if plan.machine.measured else "of the data sheet"
     told = [
-        f"memory: counted, plus {fixed / 1e6:.0f} MB of {whose} and {share:.0%} for the allocator",
+        f"memory: counted, plus {besides}",
         f"time: {plan.machine.rate / 1e12:.3g} tera-FLOPs a second in {plan.machine.precision}, {rate}, "
         f"of which training reaches {efficiency:.0%}",
         f"energy: {plan.machine.watts:.0f} W, times {COOLING} for the rest of the computer",
@@ -213,13 +218,20 @@ def _decision(plan: Plan) -> str:
     lines += [f"  it would change: {what}" for what in plan.decision.would_change]
     lines.append(f"  source: {plan.decision.source}")
     if plan.chosen and plan.bill and plan.chosen.fits:
-        new = f"a model of {plan.depth} layers, " if plan.depth else ""
         lines.append(
-            f"  that is {new}{count(plan.tokens)} tokens ({plan.epochs:.2g} epochs) in "
+            f"  {_way(plan)} {count(plan.tokens)} tokens ({plan.epochs:.2g} epochs) in "
             f"{duration(plan.bill.hours * 3600)}, {plan.bill.kilowatt_hours:.2g} kWh"
             + (f", {plan.bill.dollars:.2f} dollars" if plan.bill.dollars else "")
         )
     return "\n".join([*lines, "", *(f"assumed: {one}" for one in _assumptions(plan))])
+
+
+def _way(plan: Plan) -> str:
+    """What is planned, in words; and whether it is what was decided."""
+    assert plan.chosen is not None
+    layers = f" of {plan.depth} layer{'s' if plan.depth != 1 else ''}" if plan.depth else ""
+    asked = "" if plan.as_decided else ", as --method asks,"
+    return f"planned: {plan.chosen.title}{layers}{asked} on"
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

@@ -88,14 +88,15 @@ def plan(config: Plan) -> None:
         probe_steps=config.probe,
         gpus=config.gpus,
     )
-    if config.write:
-        write(made, config.write, source=config.data)
-        say(f"recipe: {config.write}; make it with `hornbook run {config.write}`")
+    told = dumped if config.json else as_text
+    print(told(made, source=config.data))
     if config.page:
         config.page.write_text(render_plan(as_json(made, source=config.data)))
         say(f"page: {config.page}")
-    told = dumped if config.json else as_text
-    print(told(made, source=config.data))
+    # The last, since there is none where nothing is to be trained: the plan is told all the same.
+    if config.write:
+        write(made, config.write, source=config.data)
+        say(f"recipe: {config.write}; make it with `hornbook run {config.write}`")
 
 
 def _machine(config: Plan) -> machines.Machine:

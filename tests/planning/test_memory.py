@@ -14,7 +14,16 @@ from hornbook.model.architecture import Architecture
 from hornbook.model.dial import shape
 from hornbook.model.transformer import Transformer
 from hornbook.planning.machines import find, table
-from hornbook.planning.memory import Cell, fits, memory, needed, resident_weights, trainable, training
+from hornbook.planning.memory import (
+    Cell,
+    fits,
+    largest_rows,
+    memory,
+    needed,
+    resident_weights,
+    trainable,
+    training,
+)
 from hornbook.planning.methods import METHODS
 from hornbook.planning.rehearsal import most
 
@@ -92,6 +101,11 @@ def test_a_65b_model_is_finetuned_in_48_gb_by_qlora_only() -> None:
     assert fits(memory(cell, gpu=True), gpu)
     assert needed(memory(replace(cell, method="full"), gpu=True), gpu) > 780e9
     assert not fits(memory(replace(cell, method="lora"), gpu=True), gpu)
+
+
+def test_what_weights_alone_rule_out_fits_in_no_rows() -> None:
+    cell = Cell(architecture=LLAMA_65B, method="full", rows=1, length=512)
+    assert largest_rows(cell, find("T4", table()), most=4) is None
 
 
 def test_weights_of_four_bits_take_4_127_bits_each() -> None:

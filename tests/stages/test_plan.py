@@ -41,7 +41,7 @@ def told(capsys: pytest.CaptureFixture[str], **values: object) -> dict[str, obje
 
 
 def test_a_config_is_enough_and_the_recipe_can_be_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = told(capsys, data="chats.jsonl", base="base", gpu="T4", hours=1.0, write="r.toml", page="p.html")
+    found = told(capsys, data="chats.jsonl", base="base", gpu="A100-80GB", hours=1.0, write="r.toml", page="p.html")
     assert found["decision"]["way"] == "LoRA"  # type: ignore[index]
     assert found["base"]["weights"] is False  # type: ignore[index]
     assert [one["method"] for one in found["options"]] == ["full", "lora", "qlora", "prefix", "prompt"]  # type: ignore[attr-defined]
@@ -65,6 +65,15 @@ def test_documents_without_a_base_are_planned_from_the_crawl_on(
 def test_several_gpus_are_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = told(capsys, data="chats.jsonl", base="base", gpu="A100-80GB", gpus=8)
     assert [one["gpus"] for one in found["gpus"]] == [1, 2, 4, 8]  # type: ignore[attr-defined]
+
+
+def test_a_plan_to_train_nothing_is_told_before_its_recipe_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="nothing"):
+        plan(build(Plan, {"data": "notes", "gpu": "T4", "write": "r.toml"}, where="plan"))
+    assert "decision: retrieve" in capsys.readouterr().out
+    assert not Path("r.toml").exists()
 
 
 @pytest.mark.parametrize(("values", "message"), [
