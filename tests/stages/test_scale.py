@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from hornbook.stages import load
 from hornbook.stages.scale import Scale
 from hornbook.stages.tokenize import Tokenize
 from hornbook.text.document import Document, write_documents
+from tests.forked import command, fork
 
 SMALL: dict[str, Any] = {"depth": 3, "train_tokens": 6_000.0, "length": 32, "depths": (1, 2), "evaluation_tokens": 500}
 
@@ -58,16 +57,17 @@ def test_a_ladder_that_was_killed_goes_on_to_the_same_bytes(tokens: Path, tmp_pa
     whole = execute(load("scale"), Scale(tokens, **SMALL), runs=tmp_path / "whole")
     options = [f"--{key.replace('_', '-')}={value}" for key, value in SMALL.items() if key != "depths"]
     options += ["--depths", "1", "--depths", "2"]
-    command = [sys.executable, "-m", "hornbook", "scale", str(tokens), *options, "--runs", str(tmp_path / "killed")]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list((tmp_path / "killed").glob(".tmp-*/scratch/losses.json")) and child.poll() is None:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    words = ("scale", str(tokens), *options, "--runs", str(tmp_path / "killed"))
+    child = fork(command, *words, folder=tmp_path)
+    while not list((tmp_path / "killed").glob(".tmp-*/scratch/losses.json")) and child.running:
+        time.sleep(0.005)
+    child.send(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
     (partial,) = (tmp_path / "killed").glob(".tmp-*/scratch/losses.json")
     assert 1 <= len(json.loads(partial.read_text())) < 6
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert (Path(again.stdout.strip()) / "scaling.json").read_bytes() == (whole / "scaling.json").read_bytes()
+    again = fork(command, *words, folder=tmp_path)
+    assert again.wait() == 0, again.errors
+    assert (Path(again.out.strip()) / "scaling.json").read_bytes() == (whole / "scaling.json").read_bytes()
 
 
 def test_a_ladder_as_high_as_its_end_is_refused(tokens: Path, tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
+import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from hornbook.stages import load
 from hornbook.stages.tokenize import Tokenize
 from hornbook.text import bpe, parts, shards
 from hornbook.text.document import Document, order_key, write_documents
+from tests.forked import fork
 
 WORDS = [
     "river",
@@ -88,33 +88,26 @@ def test_how_the_work_is_cut_changes_no_byte(corpus: Path, tmp_path: Path, monke
     assert hashes(made(corpus, tmp_path / "cut", workers=2, sample_megabytes=0.02)) == whole
 
 
-KILLED = """
-import os, sys
-from pathlib import Path
+def killed_before(count: int, corpus: Path, folder: Path) -> None:
+    """Make the run in a process that ends itself before it renames a file for the so many-th time."""
+    parts.cut.__kwdefaults__["size"] = 1
+    left, replace = count, os.replace
 
-import hornbook.text.parts as parts
-from tests.stages.test_tokenize import made
+    def die_instead(*paths: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os._exit(137)
+        replace(*paths)
 
-parts.cut.__kwdefaults__["size"] = 1
-left, replace = int(sys.argv[3]), os.replace
-
-def die_instead(*paths):
-    global left
-    left -= 1
-    if left == 0:
-        os._exit(137)
-    replace(*paths)
-
-os.replace = die_instead
-made(Path(sys.argv[1]), Path(sys.argv[2]), workers=1, sample_megabytes=0.02)
-"""
+    os.replace = die_instead  # type: ignore[assignment]
+    made(corpus, folder, workers=1, sample_megabytes=0.02)
 
 
 def test_a_run_killed_anywhere_ends_with_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
     """Killed in every phase: before a file of it gets its name, and each time a little further on."""
     whole = hashes(made(corpus, tmp_path / "whole", workers=1, sample_megabytes=0.02))
     folder = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, str(corpus), str(folder)]
-    ended = [subprocess.run([*command, str(at)], check=False).returncode for at in (4, 6, 3, 99)]
+    ended = [fork(killed_before, at, corpus, folder, folder=tmp_path).wait() for at in (4, 6, 3, 99)]
     assert ended == [137, 137, 137, 0]
     assert hashes(next(folder.glob("tokenize-*"))) == whole
