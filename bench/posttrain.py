@@ -111,8 +111,8 @@ def sft(*, folder: Path, rows: int, lora: bool = False, soft: str = "", fp32: bo
     model = opened(folder)
     examples = _examples(model, rows)
     prepare(model.model, adapter(lora, soft), seed=0)
-    data = Examples([(e,) for e in examples], length=LENGTH, groups_per_step=BATCH, rows=BATCH, seed=0)
-    of_first = batched([(e,) for e in examples[:BATCH]], length=LENGTH, rows=BATCH)
+    data = Examples([(e,) for e in examples], length=LENGTH, groups_per_step=BATCH, rows=MICRO, seed=0)
+    of_first = batched([(e,) for e in examples[:BATCH]], length=LENGTH, rows=MICRO)
     with torch.no_grad():
         first = [next_token(model.model, batch) for batch in of_first]
     notes = {"first_batch_loss": float(sum(s for s, _ in first) / sum(n for _, n in first))}
