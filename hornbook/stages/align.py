@@ -173,7 +173,7 @@ def _tell_balance(run: Run, good: Sequence[bool], values: Mapping[str, float]) -
 
 
 def _examples(config: Align, groups: Sequence[tuple[Example, ...]]) -> Examples:
-    return Examples(groups, length=longest(groups), groups_per_step=config.batch, rows=config.micro, seed=config.seed)
+    return Examples(groups, length=longest(groups), groups_per_step=config.batch, rows=config.rows_at_once, seed=config.seed)
 
 
 def _reference(
@@ -184,4 +184,4 @@ def _reference(
     *,
     autocast: torch.dtype | None,
 ) -> Mapping[str, float]:
-    return reference(run, opened.model, groups, rows=config.micro, autocast=autocast)
+    return reference(run, opened.model, groups, rows=config.rows_at_once, autocast=autocast)

@@ -81,7 +81,7 @@ def reward(config: Reward, run: Run) -> None:
         pairs,
         length=longest(pairs),
         groups_per_step=config.batch,
-        rows=config.micro,
+        rows=config.rows_at_once,
         seed=config.seed,
     )
     autocast = choose_precision(config.precision, device)

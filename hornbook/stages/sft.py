@@ -72,7 +72,7 @@ def sft(config: Sft, run: Run) -> None:
         [(example,) for example in train],
         length=config.length,
         groups_per_step=config.batch,
-        rows=config.micro,
+        rows=config.rows_at_once,
         seed=config.seed,
     )
     learned: Callable[[int], Sequence[Batch]] = batches.step

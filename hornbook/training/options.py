@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from hornbook.config import Bounds, Count, Positive, Unhashed
-from hornbook.device import Device, Precision
+from hornbook.device import Device, Precision, choose_device
 from hornbook.errors import UsageError
 from hornbook.model.adapters.initial import Init
 from hornbook.model.bnb import Kind
@@ -124,8 +124,6 @@ class Training:
 class FromRows(Training):
     """What is done with rows: for every stage that trains a model on some."""
 
-    micro: Count = 8
-    """Rows computed at a time: less memory, same result up to rounding."""
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be learned from: end, or set it aside and count it."""
 
@@ -138,3 +136,11 @@ class FromConversations(FromRows):
     """Tokens of a conversation; a longer one is cut, and counted."""
     evaluation_rows: Count = 200
     """Held-out rows that are measured while training, at most."""
+    micro: Count | None = None
+    """Rows computed at a time: less memory, same result up to rounding (default: 1 on a CPU, 8 on a GPU)."""
+
+    @property
+    def rows_at_once(self) -> int:
+        """One keeps a CPU busy; more would only fill its memory."""
+        device = choose_device(self.device, deterministic=self.deterministic)
+        return self.micro or (1 if device.type == "cpu" else 8)
