@@ -173,7 +173,13 @@ def _tell_balance(run: Run, good: Sequence[bool], values: Mapping[str, float]) -
 
 
 def _examples(config: Align, groups: Sequence[tuple[Example, ...]]) -> Examples:
-    return Examples(groups, length=longest(groups), groups_per_step=config.batch, rows=config.rows_at_once, seed=config.seed)
+    return Examples(
+        groups,
+        length=longest(groups),
+        groups_per_step=config.batch,
+        rows=config.rows_at_once,
+        seed=config.seed,
+    )
 
 
 def _reference(

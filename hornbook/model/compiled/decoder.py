@@ -19,8 +19,9 @@ from hornbook.model.compiled.kernels import Floats, Whole
 from hornbook.model.compiled.layer import CompiledLayer, Norm, Places, Scratch, Turn
 from hornbook.model.compiled.panels import pack, round_up
 from hornbook.model.compiled.tile import LANES
+from hornbook.model.layers import Layer
 from hornbook.model.rope import rotation
-from hornbook.model.transformer import Layer, Transformer
+from hornbook.model.transformer import Transformer
 
 AT_ONCE = 128
 """Tokens of prompts that go through together: with more they fall out of the cache."""

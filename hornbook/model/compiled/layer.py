@@ -13,8 +13,8 @@ from hornbook.model.compiled import kernels
 from hornbook.model.compiled.kernels import Floats, Whole
 from hornbook.model.compiled.panels import Panels, pack, round_up
 from hornbook.model.compiled.tile import LANES
+from hornbook.model.layers import MLP, Attention, Layer
 from hornbook.model.norms import LayerNorm, RMSNorm
-from hornbook.model.transformer import MLP, Attention, Layer
 
 EXPRESSED = frozenset({
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
