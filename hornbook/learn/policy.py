@@ -167,10 +167,10 @@ def token_log_probabilities(
 
 
 class _TokenLogProbabilities(torch.autograd.Function):
-    """d log p / d logits = (onehot - p) / temperature, formed in the same pass.
+    """d log p / d logits = (onehot - p) / temperature, of which onehot - p is formed in the same pass.
 
-    What each counts is known in the backward pass, where it is put on the small matrices: with c for what counts and
-    d = p - onehot, d log p / d hidden is -c (d W), and the head's gradient is -d' (c h).
+    What each counts is known in the backward pass, where it is put on the small matrices: with c for what counts over
+    the temperature and d = p - onehot, d log p / d hidden is -c (d W), and the head's gradient is -d' (c h).
     """
 
     @staticmethod
@@ -202,6 +202,7 @@ class _TokenLogProbabilities(torch.autograd.Function):
     def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         d_hidden, h, w, targets, *kept = ctx.saved_tensors
         hidden_type, head_type = ctx.types
+        scale = scale / ctx.temperature
         wanted = None if d_hidden is None else (d_hidden * -scale[:, None]).to(hidden_type)
         if h is None:
             return wanted, None, None, None, None
@@ -216,15 +217,17 @@ class _TokenLogProbabilities(torch.autograd.Function):
 def _logs_and_gradient(
     logits: Tensor, targets: Tensor, temperature: float, softcap: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(target) and entropy in at least single precision, and d(-log p) / d logits in the logits' own."""
+    """log p(target) and entropy in at least single precision, and p - onehot, times the cap's slope, in the logits'."""
     capped = logits if softcap is None else soft_cap(logits, softcap)
-    z = capped.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
-    z -= z.amax(1, keepdim=True)
+    z = capped.to(torch.promote_types(logits.dtype, torch.float32))
+    z = z - z.amax(1, keepdim=True)
+    if temperature != 1:  # A pass over all logits.
+        z /= temperature
     p, at = z.softmax(1), targets[:, None]
     # log p(y) = z_y + log p(max), now that z is 0 there: p(y) itself may be too small for a float.
     log_most = p.amax(1).log()
     logs, entropy = z.gather(1, at)[:, 0] + log_most, -log_most - torch.linalg.vecdot(p, z)
-    gradient = p.scatter_add_(1, at, p.new_full(at.shape, -1.0)).div_(temperature).to(logits.dtype)
+    gradient = p.scatter_add_(1, at, p.new_full(at.shape, -1.0)).to(logits.dtype)
     if softcap is not None:
         # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
         gradient *= 1 - (capped / softcap).square()
