@@ -86,6 +86,7 @@ def memory(**_: Any) -> Measured:
     worst = max(abs(row["error"]) for row in rows)
     notes = {
         "worst_error": worst,
+        "of_the_cells": [f"{r['family']} {r['method']} {r['rows']} x {r['length']}: {r['error']:+.3f}" for r in rows],
         "false_fits": sum(row["false"] for row in rows),
         "cells": len(rows),
         "process": process,

@@ -191,7 +191,7 @@ def _table(plan: Plan) -> str:
     for one in plan.options:
         shape = f"{one.cell.rows} x {one.cell.length}" + (", recomputed" if one.cell.recompute else "")
         rate = count(one.speed.tokens_per_second) + (", measured" if one.speed.probed else "")
-        epochs = f"{one.hours_buy / plan.data.tokens:.2g} epochs" if one.fits else ""
+        epochs = epochs_of(one.hours_buy / plan.data.tokens) if one.fits else ""
         time = duration(one.seconds(plan.data.tokens)) if one.fits else ""
         fits = "yes" if one.fits else "no"
         rows.append(
@@ -219,7 +219,7 @@ def _decision(plan: Plan) -> str:
     lines.append(f"  source: {plan.decision.source}")
     if plan.chosen and plan.bill and plan.chosen.fits:
         lines.append(
-            f"  {_way(plan)} {count(plan.tokens)} tokens ({plan.epochs:.2g} epochs) in "
+            f"  {_way(plan)} {count(plan.tokens)} tokens ({epochs_of(plan.epochs)}) in "
             f"{duration(plan.bill.hours * 3600)}, {plan.bill.kilowatt_hours:.2g} kWh"
             + (f", {plan.bill.dollars:.2f} dollars" if plan.bill.dollars else "")
         )
@@ -254,3 +254,9 @@ def count(value: float) -> str:
 def duration(seconds: float) -> str:
     """A time, the same way."""
     return wording.duration(seconds).replace("\u00a0", " ")
+
+
+def epochs_of(value: float) -> str:
+    """How often data are read, in words."""
+    told = f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+    return f"{told} epoch{'' if told == '1' else 's'}"

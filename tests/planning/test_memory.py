@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from hornbook.learn.batches import Batch
 from hornbook.learn.loop import next_token, train
 from hornbook.model.architecture import Architecture
+from hornbook.model.configuration import from_config
 from hornbook.model.dial import shape
 from hornbook.model.transformer import Transformer
 from hornbook.planning.machines import find, table
@@ -20,11 +21,12 @@ from hornbook.planning.memory import (
     largest_rows,
     memory,
     needed,
+    resident,
     resident_weights,
     trainable,
     training,
 )
-from hornbook.planning.methods import METHODS
+from hornbook.planning.methods import METHODS, Name
 from hornbook.planning.rehearsal import most
 
 LLAMA_65B = Architecture(
@@ -84,6 +86,23 @@ def test_a_rehearsal_holds_what_a_step_holds(changes: dict[str, object]) -> None
     cell = replace(Cell(architecture=SMALL, method="full", rows=4, length=64), **changes)  # type: ignore[arg-type]
     said = most(training(cell))[1].total()
     assert said == pytest.approx(measured(cell), rel=0.03)
+
+
+@pytest.mark.parametrize(("config", "method", "process", "found"), [
+    ({"model_type": "qwen2", "hidden_size": 640, "intermediate_size": 1728, "num_attention_heads": 10,
+      "num_key_value_heads": 10, "num_hidden_layers": 7, "vocab_size": 12000, "tie_word_embeddings": True},
+     "full", 449_400_832, 1_374_105_600),
+    ({"model_type": "llama", "hidden_size": 512, "intermediate_size": 1408, "num_attention_heads": 8,
+      "num_key_value_heads": 2, "num_hidden_layers": 10, "vocab_size": 8000, "tie_word_embeddings": False},
+     "lora", 450_580_480, 940_814_336),
+])  # fmt: skip
+def test_a_process_is_as_large_as_was_measured(
+    config: dict[str, object], method: Name, process: int, found: int
+) -> None:
+    """Two of the cells of `bench/plan.py`: bytes before and at the most of three steps on 640 tokens, glibc 2.36."""
+    architecture = from_config({**config, "max_position_embeddings": 1024}, where="config")
+    cell = Cell(architecture=architecture, method=method, rows=1, length=640)
+    assert process + resident(training(cell)) == pytest.approx(found, rel=0.10)
 
 
 def test_mixed_precision_adam_takes_16_bytes_a_parameter() -> None:
