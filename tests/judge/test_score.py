@@ -25,7 +25,7 @@ def plainly(model: Transformer, tokens: list[int], scored: list[bool]) -> LogLik
     return LogLikelihood(sum(picked), len(picked))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(TOKENS, max_size=6), st.integers(1, 40), st.integers(0, 2**12))
 def test_batched_scores_are_those_of_each_alone(rows: list[list[int]], positions: int, bits: int) -> None:
     sequences = [(row, [bool(bits >> i & 1) for i in range(len(row))]) for row in rows]
@@ -42,7 +42,7 @@ def test_numpy_rows_and_rows_of_one_token() -> None:
     assert found[1].nats == pytest.approx(plainly(MODEL, [3, 4], [False, True]).nats)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(TOKENS, min_size=1, max_size=4), st.integers(1, 15), st.booleans())
 def test_every_token_is_predicted_once_in_windows(documents: list[list[int]], context: int, led: bool) -> None:
     given_ = [([0, *d] if led else d, 3 * len(d)) for d in documents]

@@ -57,7 +57,7 @@ WORDS = st.text(st.characters(exclude_categories=("Cs", "Cn")), min_size=1, max_
 )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(question=WORDS, answer=WORDS)
 def test_any_text_encodes_as_in_transformers(reference: Any, question: str, answer: str) -> None:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]

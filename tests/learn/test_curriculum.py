@@ -51,7 +51,7 @@ def test_what_is_named_comes_last_and_as_often_as_before() -> None:
     assert last({"a": 1.0}, ["a", "b"]) == [Phase(1.0, {"a": 1.0})]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     weights=st.lists(st.lists(st.integers(0, 5), min_size=3, max_size=3).filter(any), min_size=1, max_size=3),
     total=st.integers(1, 300),

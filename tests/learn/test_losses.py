@@ -26,7 +26,7 @@ def gradients(loss: Tensor, *of: Tensor) -> list[Tensor]:
     return list(torch.autograd.grad(loss, of))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(positions=st.integers(0, 27), chunk=st.integers(1, 30), seed=st.integers(0, 99),
        softcap=st.sampled_from([None, 2.0]))  # fmt: skip
 def test_chunked_cross_entropy_is_cross_entropy(positions: int, chunk: int, seed: int, softcap: float | None) -> None:

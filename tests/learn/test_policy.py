@@ -160,7 +160,7 @@ def test_rloo_clips_the_ratio_of_the_whole_completion() -> None:
     assert not torch.autograd.grad(total, policy)[0].any()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(length=st.integers(1, 6), gamma=st.sampled_from([1.0, 0.9]), decay=st.sampled_from([0.0, 0.95, 1.0]))
 def test_advantages_are_discounted_sums_of_surprises(length: int, gamma: float, decay: float) -> None:
     g = torch.Generator().manual_seed(length)
@@ -217,7 +217,7 @@ def test_the_punishment_of_what_is_too_long(length: int, reward: float) -> None:
     assert overlong(length, most=16, buffer=4) == reward
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(length=st.integers(1, 20), chunk=st.integers(1, 9), temperature=st.sampled_from([1.0, 0.7]),
        softcap=st.sampled_from([None, 2.0]))  # fmt: skip
 def test_log_probabilities_are_those_of_the_softmax(

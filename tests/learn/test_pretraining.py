@@ -63,7 +63,7 @@ def test_an_epoch_reads_every_token_once(packing: str) -> None:
 
 
 @BOTH
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8), seed=st.integers(0, 50))
 def test_every_target_is_the_next_token_of_the_document_or_its_end(packing: str, sizes: list[int], seed: int) -> None:
     documents = corpus(sizes)
@@ -151,7 +151,7 @@ def test_phases_change_the_sources_and_limits_hold() -> None:
 
 
 @BOTH
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=8), gone=st.integers(0, 7), seed=st.integers(0, 50))
 def test_a_removed_document_leaves_all_others_where_they_were(
     packing: str, sizes: list[int], gone: int, seed: int

@@ -80,7 +80,7 @@ def test_rewards_are_those_of_each_alone() -> None:
     torch.testing.assert_close(rewards(model, batch), torch.stack(by_itself), atol=1e-12, rtol=1e-12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     answers=st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=2, max_size=4),
     prompt=st.integers(0, 5),

@@ -74,7 +74,7 @@ def theirs(weight: Tensor, *, double: bool) -> tuple[Tensor, Any]:
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 700), st.integers(0, 700), st.integers(0, 700), st.booleans(), st.integers(0, 9))
 def test_any_part_is_a_part_of_the_whole(size: int, one: int, other: int, double: bool, seed: int) -> None:
     """By the kernel and by torch."""

@@ -75,7 +75,7 @@ def test_no_text_is_an_error(tmp_path: Path) -> None:
         surveyed(tmp_path)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=8))
 def test_shares_are_shares_whatever_the_text(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     path = rows(tmp_path_factory.mktemp("any") / "rows.jsonl", *({"text": text} for text in texts))

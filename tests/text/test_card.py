@@ -165,7 +165,7 @@ def count(events: list[tuple[Document, str | None]]) -> Tally:
 
 
 @given(parts=st.lists(EVENTS, max_size=5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_merged_parts_are_the_whole(parts: list[list[tuple[Document, str | None]]]) -> None:
     merged = Tally()
     for part in parts:
@@ -174,7 +174,7 @@ def test_merged_parts_are_the_whole(parts: list[list[tuple[Document, str | None]
 
 
 @given(events=EVENTS, cut=st.integers(0, 9))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_was_read_is_what_is_kept_and_what_is_not(events: list[tuple[Document, str | None]], cut: int) -> None:
     tally = count(events)
     tally.edited("late", documents=1, bytes=cut)

@@ -51,7 +51,7 @@ def found_words(text: str) -> tuple[list[str], list[int]]:
         at = behind
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(hostile)
 def test_words_are_those_of_the_regular_expression(text: str) -> None:
     text = text.encode("utf-8", "replace").decode()
@@ -61,7 +61,7 @@ def test_words_are_those_of_the_regular_expression(text: str) -> None:
     assert len(set(hashes)) == len(set(small))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(hostile, max_size=4))
 def test_a_margin_is_the_mean_of_the_weights_of_the_runs(some: list[str]) -> None:
     weights = np.arange(64, dtype=np.float32)

@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbook.errors import InputError
@@ -44,7 +44,6 @@ def plain_runs(words: list[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(words[at : at + length]) for at in range(len(words) - length + 1)]
 
 
-@settings(deadline=None)
 @given(WORDS, TASKS, st.integers(2, 13))
 def test_overlaps_are_those_of_the_rule_in_plain_python(text: str, tasks: dict[str, list[str]], n: int) -> None:
     assert overlaps(text, Index.build(tasks, n=n)) == plain_overlaps(text, tasks, n)

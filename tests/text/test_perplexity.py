@@ -61,7 +61,7 @@ def plain_bits(model: Perplexity, text: str) -> float:
 words = st.sampled_from(["The", "lamp", "stood", "by", "the", ".", "fell", "Zug", "日", "é", "x1", "\n", "😀"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(words, max_size=12))
 def test_bits_are_those_of_the_definition(model: Perplexity, some: list[str]) -> None:
     text = " ".join(some)

@@ -152,14 +152,14 @@ PIECES = st.sampled_from(
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=60).map("".join))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_masking_twice_changes_nothing_more(text: str) -> None:
     once, _ = mask(text, kinds=tuple(KINDS))
     assert mask(once, kinds=tuple(KINDS)) == (once, {})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS, st.text(max_size=300))
 def test_what_is_found_is_what_a_look_at_all_of_the_text_finds(text: str, between: str) -> None:
     text = text + between + text
@@ -209,7 +209,7 @@ def _runs(data: bytes) -> list[list[int]]:
     return runs
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(TEXTS, st.text(alphabet="0123456789.,:@ -a2", max_size=80), SPARSE))
 def test_places_are_those_of_the_plain_rule(text: str) -> None:
     data = text.encode("utf-8", "surrogatepass")

@@ -117,7 +117,7 @@ def test_odd_rows_are_read_or_counted(line: bytes, metadata: dict[str, str] | No
         assert row.metadata == metadata
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_no_row_crashes_the_reader(tmp_path_factory: pytest.TempPathFactory, line: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "rows.jsonl"
@@ -279,7 +279,7 @@ def test_pieces_give_what_the_whole_file_gives(name: str, tmp_path: Path, monkey
         path.write_bytes(FILES[name])
     whole, size = list(read_file(path)), path.stat().st_size
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.lists(st.integers(0, size), max_size=6))
     def check(cuts: list[int]) -> None:
         assert read_in(path, [0, *sorted(cuts), size]) == whole

@@ -63,7 +63,7 @@ PIECES = ["bad", "word", "grob", "BAD", "é", "_", " ", "  ", "-", ".", "\n", "1
 WORDS = st.lists(st.sampled_from(PIECES), max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(WORDS.map("".join))
 def test_hits_are_those_of_a_plain_rule(text: str) -> None:
     plain = re.findall(r"(?i)(?<!\w)(?=(bad word|grob)(?!\w))", text)
@@ -71,7 +71,7 @@ def test_hits_are_those_of_a_plain_rule(text: str) -> None:
     assert reason == (f"blocklist: {len(plain)} hits, the first is {plain[0]!r}" if plain else None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(WORDS.map("".join), st.text()))
 def test_dropping_lines_is_dropping_each_line_by_itself(text: str) -> None:
     lines = [line for line in text.split("\n") if not drop_lines(line, phrases=PHRASES)[1]]

@@ -13,7 +13,7 @@ ODD = [*WHITE, *NEARLY, "e\u0301", "👩‍👩‍👧", "语", "ש", "a", "b."]
 
 
 @given(text=st.lists(st.sampled_from(ODD) | st.text(max_size=5)).map("".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_words_are_those_of_split(text: str) -> None:
     assert count_words(text.encode("utf-8", "replace")) == len(text.encode("utf-8", "replace").decode().split())
 

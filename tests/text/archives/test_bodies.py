@@ -128,7 +128,7 @@ def test_undecodable_bodies_say_why(response: bytes, reason: str) -> None:
         parse_response(response)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=400), st.sampled_from(["gzip", "deflate", "br", "zstd", "gzip, br"]))
 def test_no_bytes_crash_the_parser(body: bytes, coding: str) -> None:
     for text in (body, raw(f"Transfer-Encoding: chunked; Content-Encoding: {coding}", body)):

@@ -141,7 +141,7 @@ def test_reading_goes_on_behind_a_damaged_frame(codec: str, tmp_path: Path) -> N
     assert any("frame: " in reason for reason in reasons)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_no_damage_crashes_the_reader(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     raw = bytearray(data.draw(st.sampled_from([whole for whole, _, _ in DAMAGE.values() if whole])))

@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbook.text.duplicates.exact import digest, drop_pieces, fingerprint, piece_keys, url_key
@@ -33,7 +33,6 @@ def plain_pieces(text: str, paragraphs: bool) -> list[str]:
     return [part.strip() for part in marked.split("\0\0") if part.strip()]
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_fingerprint_is_that_of_the_rule_in_plain_python(text: str) -> None:
     assert fingerprint(text) == plain_fingerprint(text)
@@ -72,7 +71,6 @@ def test_urls_without_a_scheme_are_not_all_the_same(other: str) -> None:
 
 
 @pytest.mark.parametrize("paragraphs", [False, True])
-@settings(deadline=None)
 @given(text=TEXTS.filter(lambda text: "\0\0" not in text), least=st.integers(0, 5))
 def test_pieces_have_equal_keys_where_they_are_equal(text: str, least: int, paragraphs: bool) -> None:
     text = text.encode("utf-8", "replace").decode()
@@ -117,7 +115,6 @@ def test_dropped_lines_are_told() -> None:
     assert drop_pieces("one", [0]) == ("", ["one"])
 
 
-@settings(deadline=None)
 @given(st.lists(TEXTS), st.booleans())
 def test_only_pieces_are_dropped_and_the_first_of_each_stays(texts: list[str], paragraphs: bool) -> None:
     left = deduplicated(texts, times=1, least=3, paragraphs=paragraphs)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbook.text.duplicates.minhash import NONE, band_keys, clusters, jaccard, shingles, signatures
@@ -51,13 +51,11 @@ def plain_clusters(bodies: list[str], threshold: float) -> list[int]:
     return found
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from("ab c\n1é日"), max_size=60), st.integers(1, 6))
 def test_shingles_are_those_of_the_rule_in_plain_python(body: str, words: int) -> None:
     assert shingles(body, words=words).tolist() == plain_shingles(body, words)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab c\n1é日"), max_size=60), max_size=5), st.integers(1, 6))
 def test_signatures_are_the_least_values_of_the_shingles(bodies: list[str], words: int) -> None:
     random = np.random.Generator(np.random.PCG64(1))
@@ -101,7 +99,6 @@ def test_bands_have_equal_keys_where_their_values_are_equal() -> None:
     assert band_keys(signatures(["...", ""], permutations=8), bands=4, rows=2).tolist() == [[0] * 4] * 2
 
 
-@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(0, 9)), min_size=2, max_size=2))
 def test_jaccard(sets: list[set[int]]) -> None:
     one, other = (np.array(sorted(values), np.uint64) for values in sets)

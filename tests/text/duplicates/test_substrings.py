@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbook.text.duplicates.substrings import WINDOW, cut, windows
@@ -37,7 +37,6 @@ def deduplicated(texts: list[str], *, words: int) -> list[str]:
     return left
 
 
-@settings(deadline=None)
 @given(SPACED, st.integers(1, 4))
 def test_windows_are_those_of_the_rule_in_plain_python(text: str, words: int) -> None:
     data = text.encode("utf-8", "replace")
@@ -46,7 +45,6 @@ def test_windows_are_those_of_the_rule_in_plain_python(text: str, words: int) ->
     assert found == plain_windows(text, words)
 
 
-@settings(deadline=None)
 @given(st.lists(TEXTS, max_size=4), st.integers(2, 9))
 def test_no_run_of_words_and_window_less_one_is_left_twice(texts: list[str], words: int) -> None:
     runs = Counter[tuple[str, ...]]()
@@ -57,7 +55,6 @@ def test_no_run_of_words_and_window_less_one_is_left_twice(texts: list[str], wor
     assert max(runs.values(), default=1) == 1
 
 
-@settings(deadline=None)
 @given(st.lists(TEXTS, max_size=4), st.integers(2, 9))
 def test_only_what_was_there_before_is_cut(texts: list[str], words: int) -> None:
     left = deduplicated(texts, words=words)

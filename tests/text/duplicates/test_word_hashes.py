@@ -5,7 +5,7 @@ from unicodedata import ucd_3_2_0 as unicode
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbook.text.duplicates.word_hashes import MULTIPLIER, encoded, folding, hash_words, place_words, spacing
@@ -65,14 +65,12 @@ def plain_hash(word: str) -> int:
 
 
 @pytest.mark.parametrize("numbers", [True, False])
-@settings(deadline=None)  # the first example waits for the compiler
 @given(text=TEXTS)
 def test_words_are_those_of_the_rule_in_plain_python(text: str, numbers: bool) -> None:
     words = [word for word in plain_words(text, numbers) if word]
     assert hash_words(encoded(text), folding(numbers=numbers)).tolist() == [plain_hash(word) for word in words]
 
 
-@settings(deadline=None)  # the first example waits for the compiler
 @given(TEXTS)
 def test_words_between_spaces_are_those_of_split(text: str) -> None:
     data = encoded(text)
@@ -82,7 +80,6 @@ def test_words_between_spaces_are_those_of_split(text: str) -> None:
     assert len(set(hashes.tolist())) >= len(set(words)) - len({word for word in words if min(word) < "\3"})
 
 
-@settings(deadline=None)  # the first example waits for the compiler
 @given(TEXTS)
 def test_a_word_is_where_it_is_said_to_be(text: str) -> None:
     data, table = encoded(text), folding(numbers=False)

@@ -131,7 +131,7 @@ HTML = st.lists(
 ).map("".join)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(HTML)
 def test_text_is_made_of_the_words_of_the_page(html: str) -> None:
     tree = HTMLTree.parse(html)

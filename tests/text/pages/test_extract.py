@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbook.text.archives.warc import Page
@@ -145,7 +145,6 @@ def test_any_reference_has_a_normal_form_that_stays(reference: str) -> None:
     assert normal_url(url) == url
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_page(text: str) -> None:
     judge(page(text.encode("utf-8", "replace")))

@@ -136,7 +136,7 @@ PAGES = st.lists(
 ).map("".join)
 
 
-@settings(deadline=None, max_examples=1000)
+@settings(max_examples=1000)
 @given(PAGES)
 def test_any_tags_tell_what_a_parser_makes_or_nothing(page: str) -> None:
     try:

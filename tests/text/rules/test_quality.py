@@ -105,7 +105,7 @@ def test_every_filter_has_a_row() -> None:
     assert {row[0] for row in ROWS} == {function.__name__ for function in FILTERS}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("a b.\n\n#{…-")), max_size=400))
 def test_no_filter_fails_or_changes_a_text(text: str) -> None:
     for check, function in zip(chosen({f.__name__: {} for f in FILTERS}), FILTERS, strict=True):

@@ -32,7 +32,7 @@ pieces = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
 anything = st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=120)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(pieces, anything))
 def test_the_kernel_counts_what_plain_python_counts(text: str) -> None:
     assert statistics([text])[0]._asdict() == plain_rules.statistics(text)._asdict()
@@ -144,7 +144,7 @@ def plain_c4_lines(text: str, *, terminal: bool) -> str:
     return "\n".join(plain_rules.c4(text, terminal)[3]).strip()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pieces, st.booleans())
 def test_c4_lines_leaves_what_plain_python_leaves(text: str, terminal: bool) -> None:
     if "{" not in text and "ipsum" not in text.lower():  # these are against the document, not the line
