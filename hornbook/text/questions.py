@@ -87,19 +87,20 @@ def ask(document: Document) -> list[Question]:
 
 
 def rejected_answers(questions: Sequence[Question], *, seed: int) -> list[str]:
-    """For each question, the answer to another one: of about the same length, so that length does not give it away.
+    """For half of the questions, the answer to another one: of about the same length, which would give it away.
 
-    An empty string where no other answer differs.
+    An empty string for the others: no answer is chosen in one pair and rejected in another, or what a model learned
+    first of an answer would be wrong when it comes again.
     """
+    first = {question.answer: place for place, question in reversed(list(enumerate(questions)))}
     order = sorted(
-        range(len(questions)),
+        first.values(),
         key=lambda i: (len(questions[i].answer) // 16, order_key(questions[i].id, seed=seed, purpose="rejected")),
     )
-    chosen = [""] * len(questions)
-    for place, i in enumerate(order):
-        others = (questions[order[(place + step) % len(order)]].answer for step in range(1, len(order)))
-        chosen[i] = next((other for other in others if other != questions[i].answer), "")
-    return chosen
+    rejected = [""] * len(questions)
+    for asked, other in zip(order[::2], order[1::2], strict=False):
+        rejected[asked] = questions[other].answer
+    return rejected
 
 
 def minimal_pairs(document: Document, *, seed: int, most: int = 8) -> list[MinimalPair]:

@@ -57,10 +57,17 @@ def test_a_text_without_title_is_asked_how_it_goes_on() -> None:
 def test_a_rejected_answer_is_another_one_of_like_length() -> None:
     questions = [Question(str(n), "k", f"q{n}", "x" * (20 * n) + str(n), "d") for n in range(1, 30)]
     rejected = rejected_answers(questions, seed=0)
-    assert all(answer and answer != q.answer for q, answer in zip(questions, rejected, strict=True))
-    differences = [abs(len(r) - len(q.answer)) for q, r in zip(questions[:-1], rejected[:-1], strict=True)]
-    assert max(differences) <= 40
+    pairs = [(q.answer, answer) for q, answer in zip(questions, rejected, strict=True) if answer]
+    assert len(pairs) == 14
+    assert max(abs(len(one) - len(other)) for one, other in pairs) <= 40
     assert rejected_answers(questions[:1], seed=0) == [""]
+
+
+def test_no_answer_is_chosen_here_and_rejected_there() -> None:
+    questions = [Question(str(n), "k", f"q{n}", f"The {n % 25}th answer.", "d") for n in range(40)]
+    pairs = [(q.answer, r) for q, r in zip(questions, rejected_answers(questions, seed=0), strict=True) if r]
+    assert len(pairs) == 12
+    assert len({answer for pair in pairs for answer in pair}) == 24
 
 
 def test_minimal_pairs_hold_the_same_words() -> None:
