@@ -147,7 +147,7 @@ def curate(config: Curate, run: Run) -> None:
     plan = _plan(config, run, place, listed, buckets)
     ways = (Id(), *_ways(config.dedup))
     with _watch(run, "kernels", 1) as advance:
-        warm(plan, ways)
+        warm(plan, ways, listed)
         advance()
     rows = [result["rows"] for result in _phase(run, place, "judge", partial(judge_piece, plan), listed)]
     corpus = Corpus(place.folder, buckets, ways)

@@ -48,6 +48,9 @@ KINDS = {
     ".md": "text files",
 }
 
+MARKUP = (".warc", ".arc", ".html", ".htm")
+"""Kinds of files that may hold HTML."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -201,17 +204,21 @@ class Judge:
         document.metadata["language"] = identify(document.text)[0]
 
 
-def warm(plan: Plan, ways: Sequence[Way]) -> None:
-    """Do all of it once to a page and a row, so that kernels are compiled before processes start that use them.
+def warm(plan: Plan, ways: Sequence[Way], pieces: Iterable[Piece]) -> None:
+    """Do all of it once to a row and, if `pieces` may hold pages, to a page: so kernels are compiled before processes
+    start that use them.
 
-    numba keeps what it compiled beside the package or in the user's cache: this takes its time once a machine.
+    numba keeps what it compiled beside the package or in the user's cache: this takes its time once a machine, most of
+    it for what reads pages.
     """
     text = "The mill stands by the river.\nIt has been there for a long time, and nobody knows why.\n" * 2
-    # Text between the parts of a table: so a parser is asked too.
-    body = f"<html><body><p>{text}</p><table>{text}<tr></table></body></html>".encode()
-    page = Page("http://localhost/", "", "", 200, {"content-type": "text/html"}, body, "response")
-    judged = Judge(plan).entries([("", page), ("", Document("", text, ""))])
-    rows = pa.table({name: [""] * 2 for name in ("id", "url")})
+    things: list[Named] = [("", Document("", text, ""))]
+    if any(kind_of(piece.name) in MARKUP for piece in pieces):
+        # Text between the parts of a table: so a parser is asked too.
+        body = f"<html><body><p>{text}</p><table>{text}<tr></table></body></html>".encode()
+        things.append(("", Page("http://localhost/", "", "", 200, {"content-type": "text/html"}, body, "response")))
+    judged = list(Judge(plan).entries(things))
+    rows = pa.table({name: [""] * len(judged) for name in ("id", "url")})
     bucket = Bucket(0, rows, [entry.document.text or text for entry in judged])
     for way in ways:
         way.keys(bucket)
