@@ -121,7 +121,7 @@ def _shard(model: Transformer, device: torch.device) -> None:
         # gloo knows no division, and none is wanted.
         shared.set_gradient_divide_factor(1.0)
         shared.set_force_sum_reduction_for_comms(True)
-        # Of a prompt the last layer gives keys and values only: nothing tells FSDP that their gradient is yet to come.
+        # Of a soft prompt the last layer gives keys and values only: nothing tells FSDP that their gradient is to come.
         late = model.start is not None and module is model.model.layers[-1]
         shared.set_reshard_after_backward(not late, recurse=False)
     register_fsdp_forward_method(model, "hidden")

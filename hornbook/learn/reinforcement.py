@@ -56,7 +56,7 @@ class Plan:
     updates: int = 1
     """Steps that learn from a rollout, each from all of it."""
     rows: int = 8
-    """Completions in a micro-batch."""
+    """Completions in a micro-batch, or as many positions in shorter ones."""
     resample: int = 0
     """Times that questions whose completions all earn the same are replaced by others (DAPO's dynamic sampling)."""
     overlong: int = 0
@@ -215,11 +215,15 @@ class Reinforcement:
         return {name: [torch.tensor(column[one.id]) for one in completions] for name, column in known.items()}
 
     def _batched(self, completions: Sequence[Completion]) -> tuple[Batch, ...]:
-        """Micro-batches of up to `rows` completions: those to one prompt share a row, where it is computed once."""
+        """Micro-batches of no more positions than `rows` of the longest: completions of a prompt share its positions.
+
+        Under a mask attention is square in all that is in a row, so there each completion has one of its own.
+        """
         most, groups = self.plan.rows, list[tuple[Example, ...]]()
+        together = most if self.model.attends_by_document else 1
         for _, answers in groupby(completions, key=lambda completion: completion.prompt):
             examples = tuple(completion.example() for completion in answers)
-            groups += [examples[at : at + most] for at in range(0, len(examples), most)]
+            groups += [examples[at : at + together] for at in range(0, len(examples), together)]
         return batched(groups, length=longest(groups), rows=max(1, most // max(map(len, groups))))
 
     def _forward(self, model: Transformer, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -54,7 +54,7 @@ class Conversation:
 
 
 class _Prompted:
-    """A row of which one answer, or none, is what its prompt is followed by."""
+    """A row with a prompt, and at most one turn that answers it."""
 
     __slots__ = ()
     prompt: list[Message]

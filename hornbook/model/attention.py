@@ -92,7 +92,7 @@ def plan_attention(
 ) -> tuple[Tensor | None, bool]:
     """(mask in the form the attention wants, whether by matmul); capped scores are by matmul, SDPA knows no cap.
 
-    A choice by shape and type alone, so that training, scoring and reference passes use the same arithmetic.
+    A choice by shape and type alone; rows of several documents on a CPU do not come here (`attends_by_document`).
     """
     dtype, device = compute_dtype(like), like.device
     if not capped and (device.type != "cpu" or dtype != torch.bfloat16 or keys > MATMUL_ATTENTION_LIMIT):

@@ -25,7 +25,7 @@ def installed() -> bool:
 
 
 def serve(codes: Tensor, dtype: torch.dtype) -> bool:
-    """Whether the kernel is there for codes on that device, and faster."""
+    """Whether the kernel is there for codes on that device."""
     return codes.device.type == "cuda" and dtype in TYPES and installed()
 
 

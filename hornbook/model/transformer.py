@@ -168,7 +168,7 @@ class Transformer(nn.Module):
             positions, before, longest = past.positions(length), past.longest, past.capacity
         rope = self.architecture.rope(kind)
         turn = rotation(positions, rope, length=longest, dtype=compute_dtype(x)) if kind.rotary else None
-        if documents is not None and self._by_segment(x, documents):
+        if documents is not None and self.attends_by_document and not one_document(documents):
             dtype = compute_dtype(x)
             seen = segments(documents, prefixes, before=before, window=window, dtype=dtype)
             return Context(turn=turn, mask=None, by_matmul=False, segments=seen)
@@ -177,11 +177,15 @@ class Transformer(nn.Module):
         planned, by_matmul = plan_attention(mask, queries=length, keys=before + length, like=x, capped=capped)
         return Context(turn=turn, mask=planned, by_matmul=by_matmul)
 
-    def _by_segment(self, x: Tensor, documents: Tensor) -> bool:
-        """Whether attention is taken document by document: on a CPU, which runs loops well, where there are several."""
-        if self.masked or x.device.type != "cpu" or self.architecture.attn_logit_softcapping is not None:
-            return False
-        return not one_document(documents)
+    @property
+    def attends_by_document(self) -> bool:
+        """Whether documents that share a row are attended to one by one: on a CPU, which runs loops well.
+
+        Else it is under a mask: on a GPU, where there would be many small kernels (not measured), and where code is
+        compiled or scores are capped.
+        """
+        capped = self.architecture.attn_logit_softcapping is not None
+        return not self.masked and not capped and self.model.embed_tokens.weight.device.type == "cpu"
 
     @property
     def head_weight(self) -> Tensor:

@@ -27,13 +27,13 @@ TRANSIENT = ("activations", "logits", "working")
 MARGIN, CPU_MARGIN = 0.10, 0.25
 """How far above what is expected of tensors a peak may come, on a GPU and on a CPU."""
 HOLES = 0.25
-"""Of what lives for a part of a step only (activations, logits, working), what a CPU's heap holds besides it in holes:
-measured in processes whose heap is kept tidy (`hornbook.memory`; docs/decisions.md)."""
+"""Fragmentation: what a CPU's heap holds in holes, as a part of what lives for a part of a step (activations, logits,
+working); measured in processes whose heap is kept tidy (`hornbook.memory`; docs/decisions.md)."""
 CONTEXT = 600_000_000
 """Bytes that CUDA takes on a GPU for itself and for the workspace of products."""
 PROCESS, MOST_PROCESS = 560_000_000, 750_000_000
-"""Bytes of a process before it has a model, expected and at most: measured were 450 million of `sft` by itself, and 750
-of `pretrain` in a recipe, after the stages that read text."""
+"""Bytes of a process before it has a model, expected and at most. Measured were 450 million of `sft` by itself, and 750
+of `pretrain` in a recipe, after the stages that read text; the first number is between them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,7 +186,9 @@ def _option(
     cell = Cell(architecture=architecture, method=name, rows=1, length=length, autocast=machine.autocast)
     again = replace(cell, recompute=True, accumulates=step_tokens > length)
     in_a_step = ceil(step_tokens / length)
-    tried = (largest_rows(one, machine, most=min(MOST_ROWS, in_a_step), in_a_step=in_a_step) for one in (cell, again))
+    # One conversation keeps a CPU busy, and is what training takes there by default.
+    most = 1 if machine.kind == "cpu" and data.kind == "conversations" else min(MOST_ROWS, in_a_step)
+    tried = (largest_rows(one, machine, most=most, in_a_step=in_a_step) for one in (cell, again))
     found = next(filter(None, tried), None)
     fits = found is not None
     if found is None:

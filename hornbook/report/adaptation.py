@@ -41,7 +41,7 @@ def adaptation(runs: Sequence[Run]) -> Figure | None:
     told = [f"{row.label}: gained {row.gained:.3f}, lost {row.lost:.3f}" for row in rows]
     with canvas(560, 260, title="What adapting gained and lost", description="; ".join(told), ticks=5) as drawing:
         _draw(drawing.axes, rows)
-    legend = [(f"{number} {row.label}", _costs(row)) for number, row in enumerate(rows, 1)]
+    legend = [(f"{place} {row.label}", _costs(row)) for place, row in enumerate(rows, 1)]
     unit = "up: bits per byte gained on the domain; right: lost on other text; size: memory"
     return Figure(title="Adapting the base", unit=unit, picture=drawing.picture, legend=legend, aside=False)
 

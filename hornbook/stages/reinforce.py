@@ -64,7 +64,7 @@ class Reinforce(Rewarded, FromRows):
     samples: Annotated[int, Bounds(least=1)] = 8
     """Answers to each question."""
     micro: Count = 8
-    """Rows computed at a time: less memory, same result up to rounding."""
+    """Answers computed at a time: less memory, same result up to rounding."""
     updates: Count = 1
     """Steps that learn from the same answers, held near to the model that gave them by clipping."""
     resample: Annotated[int, Bounds(least=0)] = 0

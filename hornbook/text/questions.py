@@ -87,7 +87,7 @@ def ask(document: Document) -> list[Question]:
 
 
 def rejected_answers(questions: Sequence[Question], *, seed: int) -> list[str]:
-    """For half of the questions, the answer to another one: of about the same length, which would give it away.
+    """For at most half of the questions, the answer to another one, of about the same length: length tells nothing.
 
     An empty string for the others: no answer is chosen in one pair and rejected in another, or what a model learned
     first of an answer would be wrong when it comes again.

@@ -28,9 +28,9 @@ from hornbook.run import Run
 EVALUATIONS = 8
 """On held-out text while a model learns."""
 SAVE_EVERY = 30.0
-"""Seconds between checkpoints, at least: what a kill can cost."""
+"""Seconds between checkpoints, at least."""
 SAVING = 0.01
-"""Share of the time that may go into checkpoints: of a large model, they are farther apart."""
+"""Share of the time that may go into checkpoints: those of a large model are farther apart, and a kill costs more."""
 
 
 def fit(

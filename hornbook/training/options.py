@@ -122,7 +122,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class FromRows(Training):
-    """What is done with rows: for every stage that trains a model on some."""
+    """Options of the stages that train on rows of a file."""
 
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with a row that cannot be learned from: end, or set it aside and count it."""

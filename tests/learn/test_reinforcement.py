@@ -76,3 +76,11 @@ def test_a_shared_prompt_gives_the_gradient_of_each_answer_by_itself(
         assert sum(batch.tokens.numel() for batch in shared) < sum(batch.tokens.numel() for batch in alone)
     tolerance = {"atol": 1e-13, "rtol": 1e-10} if exact else {"atol": 1e-8, "rtol": 1e-5}
     torch.testing.assert_close(gradient(step, shared), gradient(step, alone), **tolerance)
+
+
+def test_under_a_mask_each_answer_has_a_row_of_its_own() -> None:
+    step = learning(rows=4)
+    step.model.masked = True
+    batches = step.batches(0)
+    assert all(batch.prefixes is None for batch in batches)
+    assert max(len(batch.tokens) for batch in batches) == 4
