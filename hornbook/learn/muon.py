@@ -17,13 +17,16 @@ from hornbook.model.hardware import has_bf16
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic a x + b x^3 + c x^5, which takes singular values from (0, 1] to about 1 in five steps."""
 STEPS = 5
+TOGETHER = 2**22
+"""Numbers that are orthogonalized at a time, in matrices of one shape: 16 MB in fp32. What takes more than 32 MB malloc
+puts beside what activations have left free, not into it."""
 
 
 class Muon(Part):
     """W <- (1 - lr decay) W - lr sqrt(max(1, r / c)) orthogonal(g + momentum (m - g)), m the average gradient.
 
-    The same as torch's, but that matrices of one shape are orthogonalized together, and in the type of which the
-    device computes products fastest.
+    The same as torch's, but that matrices of one shape are orthogonalized together, some at a time, and in the type of
+    which the device computes products fastest.
     """
 
     entries = frozenset({"momentum_buffer"})
@@ -37,7 +40,9 @@ class Muon(Part):
         for group in self.groups:
             learned = with_gradient(group)
             for shape in dict.fromkeys(p.shape for p in learned):
-                self._update(group, [p for p in learned if p.shape == shape])
+                alike, size = [p for p in learned if p.shape == shape], max(1, TOGETHER // shape.numel())
+                for start in range(0, len(alike), size):
+                    self._update(group, alike[start : start + size])
 
     def _update(self, group: Group, matrices: Sequence[nn.Parameter]) -> None:
         gradients = [p.grad for p in matrices if p.grad is not None]

@@ -15,6 +15,7 @@ from hornbook.learn.reinforcement import Reinforcement
 from hornbook.manifest import Input, read_manifest
 from hornbook.stages import load
 from tests import ranks
+from tests.forked import command
 from tests.test_training import WORDS, small_model
 
 OPTIONS: dict[str, Any] = {
@@ -178,7 +179,7 @@ def test_two_processes_say_and_learn_what_one_does(folder: Path) -> None:
     given += "--epochs 0.5 --prompt-length 60 --max-new-tokens 8 --device cpu --precision fp32 --runs"
     one, two = (Path(f"by-{count}") for count in (1, 2))
     for count, runs in ((1, one), (2, two)):
-        ranks.run(count, ranks.command, *given.split(), str(runs), folder=folder)
+        ranks.run(count, command, *given.split(), str(runs), folder=folder)
     (alone,), (together,) = (list(runs.glob("reinforce-*")) for runs in (one, two))
     assert (together / "completions.jsonl").read_bytes() == (alone / "completions.jsonl").read_bytes()
     assert len(metrics(alone)) == len(metrics(together)) > 8

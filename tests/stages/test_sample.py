@@ -12,6 +12,7 @@ from hornbook.execute import execute
 from hornbook.manifest import read_manifest
 from hornbook.stages import load
 from tests import ranks
+from tests.forked import command
 from tests.stages.test_reinforce import folder
 
 __all__ = ["folder"]
@@ -90,7 +91,7 @@ def test_any_number_of_processes_makes_the_same_rows(folder: Path) -> None:
     given += "--max-new-tokens 12 --temperature 4 --at-once 4 --device cpu --runs"
     stopping()
     for count in (1, 2):
-        ranks.run(count, ranks.command, *given.split(), f"by-{count}", folder=folder)
+        ranks.run(count, command, *given.split(), f"by-{count}", folder=folder)
     (alone,), (together,) = (list(Path(f"by-{count}").glob("sample-*")) for count in (1, 2))
     kept = {path.name: path.read_bytes() for path in alone.glob("*.jsonl")}
     assert kept == {path.name: path.read_bytes() for path in together.glob("*.jsonl")}
