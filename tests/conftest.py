@@ -9,5 +9,5 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from hypothesis import HealthCheck, settings
 
 # An example may wait for a compiler, or for whatever else the machine does: time is no reason to fail.
-settings.register_profile("hornbook", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("hornbook", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hornbook")
