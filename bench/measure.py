@@ -82,6 +82,8 @@ class Row:
     """What the notes of ours and of a peer say about each other."""
     repeats: int = REPEATS
     threads: int = 1
+    trains: bool = False
+    """Ours has the heap of `hornbook`'s commands that train, and so has the best of a peer; its defaults have not."""
 
 
 class Stopwatch:
@@ -201,6 +203,10 @@ def _child(row: Row, size: str, side: str, python: Path, folder: Path) -> dict[s
     # The usual variable still counts: on a busy machine, where threads wait for each other, one is the fairer number.
     threads = os.environ.get("OMP_NUM_THREADS", str(row.threads))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, "TQDM_DISABLE": "1"}
+    if row.trains and side in ("ours", "peer_best"):
+        from hornbook.memory import TIDY
+
+        environment["GLIBC_TUNABLES"] = TIDY
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         child = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
         _, status, usage = os.wait4(child.pid, 0)

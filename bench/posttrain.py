@@ -351,7 +351,7 @@ CORES = os.cpu_count() or 1
 def versus_trl(name: str, sizes: dict[str, dict[str, Any]], ours: Any, trl: Any, best: str = BEST) -> Row:
     """A row of useful (not padding) tokens a second against TRL's defaults and its best."""
     peers = (Peer(trl, "trl", config="defaults"), Peer(partial(trl, best=True), "trl", label="best", config=best))
-    return Row(name, "useful tokens/s", sizes, ours, peers, prepare=_prepare, threads=CORES, repeats=2)
+    return Row(name, "useful tokens/s", sizes, ours, peers, prepare=_prepare, threads=CORES, trains=True, repeats=2)
 
 
 def _prepare(*, folder: Path, lora: bool = False, soft: str = "", fp32: bool = False, **sizes: int) -> None:

@@ -310,7 +310,7 @@ LITGPT = "compiled, its chunked loss, autocast to the type that ours computes in
 
 
 def _rows() -> Sequence[Row]:
-    training = partial(Row, unit="tokens/s", sizes=TRAINED, ours=train, threads=CORES)
+    training = partial(Row, unit="tokens/s", sizes=TRAINED, ours=train, threads=CORES, trains=True)
     return (
         training("train-transformers", peers=(Peer(train_transformers, "transformers", config=LLAMA),)),
         training("train-litgpt", peers=(Peer(train_litgpt, "litgpt", config=LITGPT),)),

@@ -10,7 +10,7 @@ from typing import Any
 
 from inputs import conversations
 from measure import Measured, Peer, Row, Stopwatch, fresh, main, resident_mb
-from posttrain import BATCH, CORES, LENGTH, RATE, _arguments, _examples, _fitted, _peft, _size, _trained, adapter
+from posttrain import BATCH, CORES, LENGTH, MICRO, RATE, _arguments, _examples, _fitted, _peft, _size, _trained, adapter
 from posttrain import model_folder as qlora_folder
 
 # -- quantize ---------------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def qlora(*, folder: Path, rows: int, **_: int) -> Measured:
     model = open_model(Input(folder / "model"), device=torch.device("cpu"), quantize="nf4")
     examples = _examples(model, rows)
     prepare(model.model, adapter(True), seed=0)
-    data = Examples([(e,) for e in examples], length=LENGTH, groups_per_step=BATCH, rows=BATCH, seed=0)
+    data = Examples([(e,) for e in examples], length=LENGTH, groups_per_step=BATCH, rows=MICRO, seed=0)
     optimizer = make_optimizer(model.model, "adamw", learning_rate=RATE)
     return _fitted(model.model, optimizer, data, next_token, tokens=_size(examples), notes={}, fp32=True)
 
@@ -130,6 +130,7 @@ ROWS = (
         (Peer(qlora_trl, "trl", config="defaults, bitsandbytes"),),
         prepare=qlora_folder,
         threads=CORES,
+        trains=True,
         repeats=2,
     ),
 )

@@ -138,5 +138,6 @@ GRPO = Row(
     prepare=_prepare,
     less_is_better=True,
     threads=CORES,
+    trains=True,
     repeats=2,
 )

@@ -23,6 +23,27 @@ def test_memory_that_is_taken_is_seen() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has glibc")
+def test_what_a_tidy_heap_keeps_is_given_back_before_a_new_peak() -> None:
+    code = """
+from hornbook.memory import forget_peak, resident, resident_peak
+import torch
+
+before = resident()
+held = [torch.ones(10_000_000) for _ in range(5)]
+last = torch.ones(1)
+del held
+kept = resident() - before
+forget_peak()
+print(kept, resident_peak() - before)
+"""
+    environment = os.environ | {"GLIBC_TUNABLES": TIDY}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    kept, after = map(int, ran.stdout.split())
+    assert kept > 190_000_000
+    assert after < 20_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has glibc")
 @pytest.mark.parametrize(("given", "found"), [({}, TIDY), ({"GLIBC_TUNABLES": ""}, "")])
 def test_a_program_begins_again_with_a_tidy_heap_unless_another_is_wished(given: dict[str, str], found: str) -> None:
     code = "import os, sys; from hornbook.memory import keep_tidy; keep_tidy(); "
