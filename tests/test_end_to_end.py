@@ -76,7 +76,7 @@ prompts = ["What is house1?"]
 context = 64
 length = 128
 max_new_tokens = 16
-most_rows = 40
+most_rows = 100
 documents_tokens = 4000
 """
 TABLES = ("crawl", "curate", "tokenize", "instruct", "pretrain", "sft", "align", "adapt", "evaluate")
@@ -150,8 +150,7 @@ def test_each_stage_improves_what_it_is_meant_to(system: System) -> None:
     assert set(improvements) == {"pretrain", "sft", "align", "adapt"}
     for stage, row in improvements.items():
         better = row["after"] < row["before"] if row["better"] == "lower" else row["after"] >= row["before"]
-        # Of so few pairs the accuracy moves by chance; the loss on them does not.
-        assert better or stage == "align", (stage, row)
+        assert better, (stage, row)
     steps = map(json.loads, (system.runs["align"] / "metrics.jsonl").read_text().splitlines())
     losses = [step["preference_loss"] for step in steps if "preference_loss" in step]
     assert losses[-1] < losses[0]
