@@ -6,6 +6,7 @@ packing never change it. N positions, D hidden size, V vocabulary, E examples (p
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,6 +38,17 @@ def cross_entropy(
     return _CrossEntropy.apply(hidden, head, targets, weight, softcap), weight.sum()  # type: ignore[no-untyped-call]
 
 
+def token_log_probabilities(
+    hidden: Tensor, targets: Tensor, *, head: Tensor, temperature: float = 1.0, softcap: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """log p(target) and the distribution's entropy, both [N] and in nats, for hidden [N, D], targets int64[N].
+
+    p is softmax(logits / temperature), what is sampled from. The entropy has no gradient. Logits exist for
+    `positions_at_once`; what the head's own gradient needs of them is kept for twice as many, else computed again.
+    """
+    return _LogProbability.apply(hidden, head, targets, temperature, softcap, True)  # type: ignore[no-untyped-call, no-any-return]
+
+
 def sequence_log_probability(
     hidden: Tensor,
     targets: Tensor,
@@ -49,12 +61,11 @@ def sequence_log_probability(
 ) -> Tensor:
     """log p(answer | prompt) in nats of every packed example: [count]; differentiable.
 
-    `examples` int64[N] gives each position's example, `count` is how many there are. Logits are formed for
-    `positions_at_once`, as in `cross_entropy`; what the head's own gradient needs of them is kept where it is no more
-    than that, else computed again.
+    `examples` int64[N] gives each position's example, `count` is how many there are. Logits as in
+    `token_log_probabilities`.
     """
     weight = _precise(weights, hidden)
-    logs: Tensor = _LogProbability.apply(hidden, head, targets, softcap)  # type: ignore[no-untyped-call]
+    logs, _ = _LogProbability.apply(hidden, head, targets, 1.0, softcap, False)  # type: ignore[no-untyped-call]
     return weight.new_zeros(count).index_add(0, examples, logs.to(weight.dtype) * weight)
 
 
@@ -66,49 +77,61 @@ def _precise(weights: Tensor, hidden: Tensor) -> Tensor:
 class _LogProbability(torch.autograd.Function):
     """log p_i(y_i) of each position; its gradient by the logits, onehot - p, is formed in the same pass.
 
-    How much each counts is known in the backward pass only, and multiplied there: c_i (onehot - p_i) W = c_i d_i, with
-    d_i of the size of h_i; and for a head that learns sum_i c_i (onehot - p_i)' h_i, which needs the p_i.
+    How much each counts is known in the backward pass only, and put on the small matrices there: with c for what counts
+    over the temperature and d = p - onehot, the gradients are -c (d W) and -d' (c h).
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, softcap: float | None) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        head: Tensor,
+        targets: Tensor,
+        temperature: float,
+        softcap: float | None,
+        wants_entropy: bool,
+    ) -> tuple[Tensor, Tensor]:
         wants_hidden, wants_head = ctx.needs_input_grad[:2]
         dtype = compute_dtype(hidden)
         h, w = hidden.to(dtype), head.to(dtype)
-        size = positions_at_once(head)
-        keeps = wants_head and len(h) <= size
+        keeps = wants_head and len(h) <= 2 * positions_at_once(head)
         logs = torch.empty(len(h), dtype=torch.promote_types(hidden.dtype, torch.float32), device=h.device)
-        d_hidden, kept = torch.empty_like(h) if wants_hidden else None, None
+        entropy = torch.empty_like(logs) if wants_entropy else logs.new_empty(0)
+        d_hidden, kept = torch.empty_like(h) if wants_hidden else None, []
+        formed = partial(_logs_and_gradient, dtype=logs.dtype, softcap=softcap, temperature=temperature)
         with torch.autocast(hidden.device.type, enabled=False):
-            for piece in _pieces(len(h), size):
-                logs[piece], d_logits = _logs_and_gradient(h[piece] @ w.T, targets[piece], softcap, dtype=logs.dtype)
+            for at in _pieces(h, head):
+                into = entropy[at] if wants_entropy else None
+                logs[at], d_logits = formed(h[at] @ w.T, targets[at], entropy=into)
                 if d_hidden is not None:
-                    torch.mm(d_logits, w, out=d_hidden[piece])
-                kept = d_logits if keeps else None
-        if d_hidden is not None:
-            d_hidden = d_hidden.to(hidden.dtype)
-        ctx.softcap, ctx.head_dtype = softcap, head.dtype
-        ctx.save_for_backward(d_hidden, *((h, w, targets, kept) if wants_head else (None,) * 4))
-        return logs
+                    torch.mm(d_logits, w, out=d_hidden[at])
+                if keeps:
+                    kept.append(d_logits)
+        ctx.temperature, ctx.softcap, ctx.types = temperature, softcap, (hidden.dtype, head.dtype)
+        ctx.save_for_backward(d_hidden, *((h, w, targets, *kept) if wants_head else (None,) * 3))
+        ctx.mark_non_differentiable(entropy)
+        return logs, entropy
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        d_hidden, h, w, targets, kept = ctx.saved_tensors
-        wanted = None if d_hidden is None else d_hidden * -scale[:, None].to(d_hidden.dtype)
+    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        d_hidden, h, w, targets, *kept = ctx.saved_tensors
+        hidden_type, head_type = ctx.types
+        scale = scale / -ctx.temperature
+        wanted = None if d_hidden is None else (d_hidden * scale[:, None]).to(hidden_type)
         if h is None:
-            return wanted, None, None, None
+            return wanted, None, None, None, None, None
         d_head = torch.zeros_like(w, dtype=scale.dtype)
+        formed = partial(_logs_and_gradient, dtype=scale.dtype, softcap=ctx.softcap, temperature=ctx.temperature)
         with torch.autocast(scale.device.type, enabled=False):
-            for piece in _pieces(len(h), positions_at_once(w)):
-                d_logits = kept
-                if d_logits is None:
-                    _, d_logits = _logs_and_gradient(h[piece] @ w.T, targets[piece], ctx.softcap, dtype=scale.dtype)
-                add_product(d_head, d_logits.T, h[piece] * -scale[piece, None].to(h.dtype))
-        return wanted, d_head.to(ctx.head_dtype), None, None
+            for number, at in enumerate(_pieces(h, w)):
+                d_logits = kept[number] if kept else formed(h[at] @ w.T, targets[at])[1]
+                add_product(d_head, d_logits.T, h[at] * scale[at, None].to(h.dtype))
+        return wanted, d_head.to(head_type), None, None, None, None
 
 
-def _pieces(positions: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, positions, size)]
+def _pieces(rows: Tensor, head: Tensor) -> list[slice]:
+    size = positions_at_once(head)
+    return [slice(start, start + size) for start in range(0, len(rows), size)]
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -126,10 +149,8 @@ class _CrossEntropy(torch.autograd.Function):
         h, w = hidden.to(dtype), head.to(dtype)
         d_hidden = torch.empty_like(h) if wants_hidden else None
         d_head = torch.zeros_like(head, dtype=weights.dtype) if wants_head else None
-        size = positions_at_once(head)
         with torch.autocast(hidden.device.type, enabled=False):
-            for start in range(0, len(h), size):
-                piece = slice(start, start + size)
+            for piece in _pieces(h, head):
                 loss, d_logits = _loss_and_gradient(h[piece] @ w.T, targets[piece], weights[piece], softcap)
                 total += loss
                 if d_hidden is not None:
@@ -151,22 +172,31 @@ def _loss_and_gradient(
     logits: Tensor, targets: Tensor, weights: Tensor, softcap: float | None
 ) -> tuple[Tensor, Tensor]:
     """sum_i w_i (-log p_i(y_i)) and p - onehot, the first in the weights' precision, the second in the logits'."""
-    logs, gradient = _logs_and_gradient(logits, targets, softcap, dtype=weights.dtype)
+    logs, gradient = _logs_and_gradient(logits, targets, softcap=softcap, dtype=weights.dtype)
     return -(weights * logs).sum(), gradient
 
 
 def _logs_and_gradient(
-    logits: Tensor, targets: Tensor, softcap: float | None, *, dtype: torch.dtype
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    dtype: torch.dtype,
+    softcap: float | None,
+    temperature: float = 1.0,
+    entropy: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """log p_i(y_i) in `dtype`, and p - onehot in the logits'."""
+    """log p_i(y_i) in `dtype`, and p - onehot, times the cap's slope, in the logits'; `entropy` [N] is filled."""
     capped = logits if softcap is None else soft_cap(logits, softcap)
-    precise = capped.to(dtype)
-    at = targets[:, None]
+    z = capped.to(dtype)
+    if temperature != 1:  # A pass over all logits.
+        z = z / temperature
+    largest, p, at = z.amax(1), z.softmax(1), targets[:, None]
     # log p(y) = z_y - z_max + log p(max): p(y) itself may be too small for a float, p(max) is at least 1 / V.
-    distance = precise.amax(1) - precise.gather(1, at).squeeze(1)
-    probabilities = precise.softmax(1)
-    logs = probabilities.amax(1).log() - distance
-    gradient = probabilities.scatter_add_(1, at, probabilities.new_full(at.shape, -1.0)).to(logits.dtype)
+    log_most = p.amax(1).log()
+    logs = z.gather(1, at)[:, 0] - largest + log_most
+    if entropy is not None:
+        torch.sub(largest - log_most, torch.linalg.vecdot(p, z), out=entropy)
+    gradient = p.scatter_add_(1, at, p.new_full(at.shape, -1.0)).to(logits.dtype)
     if softcap is not None:
         # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
         gradient *= 1 - (capped / softcap).square()

@@ -6,14 +6,10 @@ sampled tokens, by the policy that is learning, by the old one that sampled them
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-
-from hornbook.learn.losses import add_product, positions_at_once
-from hornbook.model.attention import compute_dtype, soft_cap
 
 Average = Literal["completion", "token", "constant"]
 
@@ -150,91 +146,3 @@ def averaged(lengths: Tensor, *, average: Average, most: int) -> tuple[Tensor, f
     each = torch.ones(len(lengths)) if average != "completion" else 1 / lengths.float()
     count = {"completion": len(lengths), "token": int(lengths.sum()), "constant": len(lengths) * most}[average]
     return each.repeat_interleave(lengths), float(count)
-
-
-# -- log-probabilities ------------------------------------------------------------------------------------------------
-
-
-def token_log_probabilities(
-    hidden: Tensor, targets: Tensor, *, head: Tensor, temperature: float = 1.0, softcap: float | None = None
-) -> tuple[Tensor, Tensor]:
-    """log p(target) and the distribution's entropy, both float32[N] and in nats, for hidden [N, D], targets [N].
-
-    p is softmax(logits / temperature), what is sampled from. The entropy has no gradient. Logits exist for
-    `positions_at_once`; what the head's own gradient needs of them is kept for twice as many, else computed again.
-    """
-    return _TokenLogProbabilities.apply(hidden, head, targets, temperature, softcap)  # type: ignore[no-untyped-call, no-any-return]
-
-
-class _TokenLogProbabilities(torch.autograd.Function):
-    """d log p / d logits = (onehot - p) / temperature, of which onehot - p is formed in the same pass.
-
-    What each counts is known in the backward pass, where it is put on the small matrices: with c for what counts over
-    the temperature and d = p - onehot, d log p / d hidden is -c (d W), and the head's gradient is -d' (c h).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, temperature: float, softcap: float | None
-    ) -> tuple[Tensor, Tensor]:
-        wants_hidden, wants_head = ctx.needs_input_grad[:2]
-        dtype = compute_dtype(hidden)
-        h, w = hidden.to(dtype), head.to(dtype)
-        keeps = wants_head and len(h) <= 2 * positions_at_once(head)
-        logs, spread, d_hidden, kept = [], [], [], []
-        with torch.autocast(hidden.device.type, enabled=False):
-            for piece, y in _pieces(head, h, targets):
-                log, entropy, gradient = _logs_and_gradient(piece @ w.T, y, temperature, softcap)
-                logs.append(log)
-                spread.append(entropy)
-                if wants_hidden:
-                    d_hidden.append(gradient @ w)
-                if keeps:
-                    kept.append(gradient)
-        ctx.temperature, ctx.softcap, ctx.types = temperature, softcap, (hidden.dtype, head.dtype)
-        found = torch.cat(d_hidden) if wants_hidden else None
-        ctx.save_for_backward(found, *((h, w, targets, *kept) if wants_head else (None,) * 3))
-        entropy = torch.cat(spread)
-        ctx.mark_non_differentiable(entropy)
-        return torch.cat(logs), entropy
-
-    @staticmethod
-    def backward(ctx: Any, scale: Tensor, _: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        d_hidden, h, w, targets, *kept = ctx.saved_tensors
-        hidden_type, head_type = ctx.types
-        scale = scale / ctx.temperature
-        wanted = None if d_hidden is None else (d_hidden * -scale[:, None]).to(hidden_type)
-        if h is None:
-            return wanted, None, None, None, None
-        d_head = torch.zeros_like(w, dtype=scale.dtype)
-        with torch.autocast(scale.device.type, enabled=False):
-            for at, (piece, y, c) in enumerate(_pieces(w, h, targets, scale)):
-                known = kept[at] if kept else _logs_and_gradient(piece @ w.T, y, ctx.temperature, ctx.softcap)[2]
-                add_product(d_head, known.T, piece * -c[:, None].to(piece.dtype))
-        return wanted, d_head.to(head_type), None, None, None
-
-
-def _logs_and_gradient(
-    logits: Tensor, targets: Tensor, temperature: float, softcap: float | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(target) and entropy in at least single precision, and p - onehot, times the cap's slope, in the logits'."""
-    capped = logits if softcap is None else soft_cap(logits, softcap)
-    z = capped.to(torch.promote_types(logits.dtype, torch.float32))
-    z = z - z.amax(1, keepdim=True)
-    if temperature != 1:  # A pass over all logits.
-        z /= temperature
-    p, at = z.softmax(1), targets[:, None]
-    # log p(y) = z_y + log p(max), now that z is 0 there: p(y) itself may be too small for a float.
-    log_most = p.amax(1).log()
-    logs, entropy = z.gather(1, at)[:, 0] + log_most, -log_most - torch.linalg.vecdot(p, z)
-    gradient = p.scatter_add_(1, at, p.new_full(at.shape, -1.0)).to(logits.dtype)
-    if softcap is not None:
-        # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2
-        gradient *= 1 - (capped / softcap).square()
-    return logs, entropy, gradient
-
-
-def _pieces(head: Tensor, *of: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors of N rows, a few rows of each at a time."""
-    size = positions_at_once(head)
-    return zip(*(torch.split(tensor, size) for tensor in of), strict=True)

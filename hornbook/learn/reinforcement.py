@@ -23,10 +23,10 @@ from hornbook.learn.batches import Batch
 from hornbook.learn.examples import Example, batched, longest
 from hornbook.learn.lessons import Lesson, Logs, Rollout, lessons, restored, stored
 from hornbook.learn.loop import precision
+from hornbook.learn.losses import token_log_probabilities
 from hornbook.learn.methods import Method
 from hornbook.learn.objective import joined, objective, told
 from hornbook.learn.parallel import processes, settle, whole
-from hornbook.learn.policy import token_log_probabilities
 from hornbook.learn.rollout import Completion, Group, Judge, Prompt, Sampling, answer
 from hornbook.model.decode import decoder
 from hornbook.model.transformer import Transformer, keyed_seed

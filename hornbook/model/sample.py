@@ -32,7 +32,7 @@ class Step:
     def log_probabilities(self, *, temperature: float = 1.0) -> Tensor:
         """float32[rows]: of the chosen tokens, in nats, by the model at a temperature and without a nucleus."""
         chosen = torch.tensor(self.tokens, device=self.logits.device)[:, None]
-        return (self.logits.float() / temperature).log_softmax(-1).gather(-1, chosen)[:, 0]
+        return _at(temperature, self.logits.float()).log_softmax(-1).gather(-1, chosen)[:, 0]
 
 
 def generate(
@@ -146,7 +146,7 @@ def pick(logits: Tensor, *, temperature: float, top_p: float, draws: Sequence[fl
         return best
     if top_p == 1:
         # Without a nucleus the order is no matter, and to sort a vocabulary takes longer than all the rest.
-        summed = (logits.float() / temperature).softmax(-1).cumsum(-1, dtype=torch.float64)
+        summed = _at(temperature, logits.float()).softmax(-1).cumsum(-1, dtype=torch.float64)
         found: list[int] = _places(summed, draws)[:, 0].tolist()
         return found
     probabilities = (logits.double() / temperature).softmax(-1)
@@ -155,6 +155,11 @@ def pick(logits: Tensor, *, temperature: float, top_p: float, draws: Sequence[fl
     kept = ordered.masked_fill(before >= top_p, 0.0).cumsum(-1)
     drawn: list[int] = tokens.gather(-1, _places(kept, draws))[:, 0].tolist()
     return drawn
+
+
+def _at(temperature: float, logits: Tensor) -> Tensor:
+    """A division is a pass over the vocabulary, half as long as a softmax."""
+    return logits if temperature == 1 else logits / temperature
 
 
 def _places(kept: Tensor, draws: Sequence[float]) -> Tensor:

@@ -62,6 +62,8 @@ def _finetuning(plan: Plan, option: Option, source: Path) -> Tables:
         "length": option.cell.length,
         "batch": CONVERSATIONS,
         "micro": option.cell.rows,
+        # What has no answer within the length, or is no conversation, is counted and told, and the rest is learned.
+        "bad_rows": "skip",
         **_shared(option),
         "planned": planned(plan, option),
     }

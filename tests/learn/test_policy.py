@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hornbook.learn import policy as rl
 from hornbook.learn.policy import (
     averaged,
     gae,
@@ -21,7 +19,6 @@ from hornbook.learn.policy import (
     overlong,
     ppo,
     rloo,
-    token_log_probabilities,
     whiten,
 )
 
@@ -215,36 +212,3 @@ def test_equal_rewards_teach_nothing() -> None:
 @pytest.mark.parametrize(("length", "reward"), [(0, 0), (12, 0), (14, -0.5), (15, -0.75), (16, -1), (20, -1)])
 def test_the_punishment_of_what_is_too_long(length: int, reward: float) -> None:
     assert overlong(length, most=16, buffer=4) == reward
-
-
-@settings(max_examples=20)
-@given(length=st.integers(1, 20), chunk=st.integers(1, 9), temperature=st.sampled_from([1.0, 0.7]),
-       softcap=st.sampled_from([None, 2.0]))  # fmt: skip
-def test_log_probabilities_are_those_of_the_softmax(
-    length: int, chunk: int, temperature: float, softcap: float | None
-) -> None:
-    g = torch.Generator().manual_seed(length)
-    hidden = torch.randn(length, 8, dtype=torch.float64, generator=g).requires_grad_()
-    head = torch.randn(11, 8, dtype=torch.float64, generator=g).requires_grad_()
-    targets = torch.randint(11, (length,), generator=g)
-    weights = torch.randn(length, dtype=torch.float64, generator=g)
-    logits = F.linear(hidden, head)
-    logits = logits if softcap is None else softcap * (logits / softcap).tanh()
-    logs = (logits / temperature).log_softmax(1)
-    plain = logs.gather(1, targets[:, None])[:, 0]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rl, "positions_at_once", lambda head: chunk)
-        found, entropy = token_log_probabilities(
-            hidden, targets, head=head, temperature=temperature, softcap=softcap
-        )
-        ours = torch.autograd.grad((found * weights).sum(), (hidden, head))
-    torch.testing.assert_close(found, plain)
-    torch.testing.assert_close(entropy, torch.distributions.Categorical(logits=logs).entropy())
-    torch.testing.assert_close(ours, torch.autograd.grad((plain * weights).sum(), (hidden, head)))
-    assert not entropy.requires_grad
-
-
-def test_a_frozen_head_gets_no_gradient() -> None:
-    hidden, head = torch.randn(3, 8).requires_grad_(), torch.randn(11, 8)
-    token_log_probabilities(hidden, torch.tensor([1, 2, 3]), head=head)[0].sum().backward()  # type: ignore[no-untyped-call]
-    assert hidden.grad is not None
