@@ -99,6 +99,9 @@ def answer(
     mine = prompts[us.rank :: us.size]
     said = [one for group in roll_out(decoder, mine, samples=samples, seed=seed, sampling=sampling) for one in group]
     judged = judge(said) if said else []
+    if us.size == 1:
+        pairs = list(zip(said, judged, strict=True))
+        return [pairs[at : at + samples] for at in range(0, len(pairs), samples)]
     told = us.exchange([(asdict(one), asdict(earned)) for one, earned in zip(said, judged, strict=True)])
     shares = [[(Completion.of(one), Judged(**earned)) for one, earned in share] for share in told]
     places = (divmod(at, us.size) for at in range(len(prompts)))
