@@ -89,14 +89,21 @@ def test_a_row_is_the_same_to_the_bit_in_any_batch(count: int, weights: str) -> 
         together, single = rows.advance([token] * len(prompts)), alone.advance([token])
 
 
-def test_equal_prompts_are_read_once_and_go_their_own_ways() -> None:
+@pytest.mark.parametrize("length", [6, 16, 37])
+def test_equal_prompts_are_read_once_and_go_their_own_ways(length: int) -> None:
     model = tiny.model()
-    first, second = tiny.prompts([6, 4])
-    rows, logits = CompiledDecoder(model).begin([first, second, first], capacity=10)
+    made, (first, second) = CompiledDecoder(model), tiny.prompts([length, 4])
+    rows, logits = made.begin([first, second, first], capacity=length + 4)
+    alone, single = made.begin([first], capacity=length + 4)
     assert torch.equal(logits[0], logits[2])
-    logits = rows.advance([1, 2, 3])
-    for row, text in enumerate([[*first, 1], [*second, 2], [*first, 3]]):
+    assert torch.equal(logits[2], single[0])
+    for step, tokens in enumerate(([1, 2, 3], [4, 5, 6])):
+        logits, single = rows.advance(tokens), alone.advance(tokens[-1:])
+        assert torch.equal(logits[2], single[0]), step
+    for row, text in enumerate([[*first, 1, 4], [*second, 2, 5], [*first, 3, 6]]):
         torch.testing.assert_close(logits[row], reference(model, text)[-1], atol=1e-4, rtol=1e-4)
+    rows.select([2])
+    assert torch.equal(rows.advance([7])[0], alone.advance([7])[0])
 
 
 def test_rows_have_the_room_that_was_asked_for() -> None:

@@ -55,7 +55,11 @@ class CompiledDecoder:
 
 
 class CompiledRows:
-    """What a batch has seen: keys and values by slot, and for each row its slot and length."""
+    """What a batch has seen: keys and values by slot, and for each row its slot and length.
+
+    Rows that began with the same prompt read it in the slot of the first of them, but for its last positions, which are
+    no whole panel.
+    """
 
     @torch.inference_mode()
     def __init__(self, decoder: CompiledDecoder, count: int, capacity: int) -> None:
@@ -63,8 +67,9 @@ class CompiledRows:
         self.begun = 0 if beginning is None else beginning.shape[3]
         self.decoder, self.capacity = decoder, self.begun + capacity
         capacity = self.capacity
-        self.slots = np.arange(count)
+        self.slots = self.origins = np.arange(count)
         self.lengths = np.full(count, self.begun)
+        self.shared = np.zeros(count, np.int64)
         self.stores = [layer.attention.store(count, round_up(capacity)) for layer in decoder.layers]
         kinds = dict.fromkeys(layer.kind for layer in decoder.layers)
         self.turns = {kind: rotation_tables(decoder.architecture, kind, capacity) for kind in kinds}
@@ -80,26 +85,33 @@ class CompiledRows:
         same = np.array([firsts[tuple(prompt)] for prompt in prompts])
         last = np.empty((len(prompts), self.decoder.architecture.hidden_size), np.float32)
         for tokens, slots, positions in batches(prompts, sorted(firsts.values())):
-            hidden = self._through(tokens, Places(slots, self.begun + positions))
+            hidden = self._through(tokens, Places(slots, self.begun + positions, slots, np.zeros_like(slots)))
             for row, (slot, position) in enumerate(zip(slots, positions, strict=True)):
                 if position == len(prompts[slot]) - 1:
                     last[slot] = hidden[row]
-        for keys, values in self.stores:
-            keys[:], values[:] = keys[same], values[same]
-        self.lengths = self.begun + np.array([len(prompt) for prompt in prompts])
+        self.origins, self.lengths = same, self.begun + np.array([len(prompt) for prompt in prompts])
+        self.shared = self.lengths // LANES * LANES
+        for row, origin in enumerate(same):
+            panel, rest = divmod(int(self.lengths[row]), LANES)
+            if rest and row != origin:
+                at = slice(panel * LANES, panel * LANES + rest)
+                for keys, values in self.stores:
+                    keys[row, :, panel], values[row, :, at] = keys[origin, :, panel], values[origin, :, at]
         return self._logits(last[same])
 
     def advance(self, tokens: Sequence[int]) -> Tensor:
         """One more token a row: logits [B, V]. Raises ValueError where a row has no room left."""
         if (longest := int(self.lengths.max())) >= self.capacity:
             raise ValueError(f"{longest} + 1 tokens in room for {self.capacity}")
-        hidden = self._through(np.array(tokens), Places(self.slots, self.lengths))
+        hidden = self._through(np.array(tokens), Places(self.slots, self.lengths, self.origins, self.shared))
         self.lengths = self.lengths + 1
         return self._logits(hidden)
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows only."""
-        self.slots, self.lengths = self.slots[list(rows)], self.lengths[list(rows)]
+        kept = list(rows)
+        self.slots, self.lengths = self.slots[kept], self.lengths[kept]
+        self.origins, self.shared = self.origins[kept], self.shared[kept]
 
     @torch.inference_mode()
     def _through(self, tokens: Whole, places: Places) -> Floats:

@@ -173,15 +173,18 @@ def attend(
     window: int,
     slots: Whole,
     positions: Whole,
+    origins: Whole,
+    shared: Whole,
     keys: Floats,
     values: Floats,
     scores: Floats,
     out: Floats,
 ) -> None:
-    """softmax(scale q K') V of every row and head into out [R, >= H C]; a row sees its slot up to its own position.
+    """softmax(scale q K') V of every row and head into out [R, >= H C]; a row sees its text up to its own position.
 
-    cap: c tanh(scores / c), 0: no cap. window: how many positions a row sees, its own included. scores: room for
-    capacity + C rounded up.
+    The first `shared` positions, whole panels, lie in the slot `origins`, where other rows read them too; the others in
+    its own. cap: c tanh(scores / c), 0: no cap. window: how many positions a row sees, its own included. scores: room
+    for capacity + C rounded up.
     """
     groups, size, wide = keys.shape[1], keys.shape[3], values.shape[3]
     capacity = values.shape[2]
@@ -190,17 +193,23 @@ def attend(
     for row in range(len(qkv)):
         end = positions[row] + 1
         first = max(0, end - window) // LANES * LANES
+        middle = min(max(shared[row], first), end)
+        parts = ((origins[row], first, middle), (slots[row], middle, end))
+        hidden = max(0, end - window) - first
         for head in range(heads):
-            at = (slots[row] * groups + head // (heads // groups)) * capacity
-            panels = (end - first + LANES - 1) // LANES
-            query = row * qkv.shape[1] + head * size
-            row_product(key_flat, (at + first) * size, panels, size * LANES, LANES, size, queries, query, scores, 0)
-            hidden = max(0, end - window) - first
+            group, query = head // (heads // groups), row * qkv.shape[1] + head * size
+            for slot, low, high in parts:
+                at, panels = (slot * groups + group) * capacity + low, (high - low + LANES - 1) // LANES
+                row_product(key_flat, at * size, panels, size * LANES, LANES, size, queries, query, scores, low - first)
             scores[:hidden] = 0
             soften(scores[hidden : end - first], scale, cap)
-            row_product(value_flat, (at + first) * wide, wide // LANES, LANES, wide, end - first, scores, 0, mixed, 0)
-            for i in range(size):
-                out[row, head * size + i] = mixed[i]
+            out[row, head * size : head * size + size] = 0
+            for slot, low, high in parts:
+                at = (slot * groups + group) * capacity + low
+                weights = scores[low - first :]
+                row_product(value_flat, at * wide, wide // LANES, LANES, wide, high - low, weights, 0, mixed, 0)
+                for i in range(size):
+                    out[row, head * size + i] += mixed[i]
 
 
 @summing

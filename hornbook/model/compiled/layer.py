@@ -36,10 +36,12 @@ Turn = tuple[Floats, Floats]
 
 @dataclass(frozen=True)
 class Places:
-    """Whose token each row is, and which one: int64[R]."""
+    """Whose token each row is, and which one; where the beginning of its text lies, and how long that is: int64[R]."""
 
     slots: Whole
     positions: Whole
+    origins: Whole
+    shared: Whole
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,8 @@ class CompiledAttention:
             self.key_norm.apply_to_heads(work.qkv, queries, both)
         kernels.remember(work.qkv, self.heads, *turn, places.slots, places.positions, keys, values)
         kernels.attend(
-            work.qkv, self.heads, self.scale, self.cap, self.window, places.slots, places.positions, keys, values,
-            work.scores, work.mixed,
+            work.qkv, self.heads, self.scale, self.cap, self.window, places.slots, places.positions, places.origins,
+            places.shared, keys, values, work.scores, work.mixed,
         )  # fmt: skip
         self.out.product(work.mixed, work.attended)
 
