@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import orjson
@@ -38,6 +38,8 @@ BANDS, ROWS_A_BAND = 14, 8
 """Of signatures: texts that share 3 of 4 runs of words are found 4 times in 5 (arXiv 2406.17557 has the same)."""
 MESSAGES = ("messages", "conversations")
 """Fields whose rows are conversations."""
+ASSISTANTS = frozenset({"assistant", "gpt", "model", "chatgpt", "bot"})
+"""Whose messages are learned."""
 GENERAL = Path(__file__).with_name("general.txt")
 """Plain English that a base is sure to find ordinary, where no other general text is given."""
 
@@ -66,6 +68,8 @@ class Data:
     words: int
     """Different words that make up 95 in 100 of the sample's: how narrow it is."""
     malformed: int
+    learned: float = 1.0
+    """Share of the text that is learned: of conversations the answers."""
     leaks: Mapping[str, int] = field(default_factory=dict)
     """Documents that share a run of 13 words with an evaluation set, by its name."""
     bits_per_byte: float | None = None
@@ -113,8 +117,9 @@ def survey(
     tokenizer = tokenizer or bpe.train(texts, vocabulary=_vocabulary(found.size))
     ids = bpe.encode_texts(tokenizer, texts)
     plain = bpe.encode_texts(tokenizer, [general])[0]
+    kind: Kind = "conversations" if 2 * found.conversations > found.documents else "documents"
     return Data(
-        kind="conversations" if 2 * found.conversations > found.documents else "documents",
+        kind=kind,
         files=found.files,
         documents=found.documents,
         bytes=found.size,
@@ -126,6 +131,7 @@ def survey(
         near_duplicates=_near(texts),
         words=_words(texts),
         malformed=found.malformed,
+        learned=found.answers / found.size if kind == "conversations" and found.answers else 1.0,
         leaks=dict(found.leaks),
         bits_per_byte=score(_first(texts, SCORED)) if score else None,
         general_bits_per_byte=score([general]) if score else None,
@@ -136,7 +142,7 @@ class _Reading:
     """Counts of all texts, and a sample of them: those with the least keyed hashes, up to SAMPLE bytes."""
 
     def __init__(self, indexes: Mapping[str, Index]) -> None:
-        self.files = self.documents = self.conversations = self.size = self.malformed = 0
+        self.files = self.documents = self.conversations = self.size = self.answers = self.malformed = 0
         self.seen: set[bytes] = set()
         self.leaks: Counter[str] = Counter()
         self.sample: list[tuple[int, int, str]] = []
@@ -151,8 +157,9 @@ class _Reading:
                 if isinstance(thing, Malformed):
                     self.malformed += 1
                     continue
-                text, conversation = thing
-                self.conversations += conversation
+                text, answer = thing
+                self.conversations += answer is not None
+                self.answers += _size([answer or ""])
                 yield text
 
     def take(self, text: str) -> None:
@@ -170,8 +177,12 @@ class _Reading:
             self._sampled -= len(heapq.heappop(self.sample)[2].encode("utf-8", "replace"))
 
 
-def _rows(path: Path, name: str) -> Iterator[tuple[str, bool] | Malformed]:
-    """(text, whether it is a conversation) of each document of a file."""
+Row = tuple[str, str | None]
+"""A text, and what of it is answers; None where it is no conversation."""
+
+
+def _rows(path: Path, name: str) -> Iterator[Row | Malformed]:
+    """Each document of a file."""
     if path.suffix in (".jsonl", ".ndjson"):
         yield from _json_rows(path)
         return
@@ -179,10 +190,10 @@ def _rows(path: Path, name: str) -> Iterator[tuple[str, bool] | Malformed]:
         if isinstance(thing, Malformed):
             yield thing
         elif text := _text(thing):
-            yield text, False
+            yield text, None
 
 
-def _json_rows(path: Path) -> Iterator[tuple[str, bool] | Malformed]:
+def _json_rows(path: Path) -> Iterator[Row | Malformed]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -195,18 +206,28 @@ def _json_rows(path: Path) -> Iterator[tuple[str, bool] | Malformed]:
             yield _row(row) or Malformed(path.name, number, "neither text nor messages")
 
 
-def _row(row: object) -> tuple[str, bool] | None:
+def _row(row: object) -> Row | None:
     if not isinstance(row, dict):
         return None
     turns = next((row[key] for key in MESSAGES if isinstance(row.get(key), list)), None)
     if turns is not None:
-        said = [turn.get("content") or turn.get("value") for turn in turns if isinstance(turn, dict)]
-        return "\n".join(text for text in said if isinstance(text, str)), True
+        return _told(turns, None), _told(turns, ASSISTANTS)
     if isinstance(row.get("text"), str):
-        return row["text"], False
+        return row["text"], None
     asked = [row[key] for key in ("instruction", "prompt", "question", "input") if isinstance(row.get(key), str)]
     answered = [row[key] for key in ("output", "response", "completion", "answer") if isinstance(row.get(key), str)]
-    return ("\n".join((*asked, *answered)), True) if asked and answered else None
+    return ("\n".join((*asked, *answered)), "\n".join(answered)) if asked and answered else None
+
+
+def _told(turns: Sequence[Any], who: frozenset[str] | None) -> str:
+    """What is said in the turns of some, or of all."""
+    chosen = (turn for turn in turns if isinstance(turn, dict))
+    said = (
+        turn.get("content") or turn.get("value")
+        for turn in chosen
+        if who is None or (turn.get("role") or turn.get("from")) in who
+    )
+    return "\n".join(text for text in said if isinstance(text, str))
 
 
 def _text(thing: Page | Document) -> str:

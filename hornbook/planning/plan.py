@@ -137,7 +137,7 @@ def make(
     wanted = method or WAYS.get(decision.way)
     chosen = next((one for one in options if one.method == wanted), None)
     if chosen and chosen.fits and probe_steps:
-        chosen = _probed(chosen, machine, hours=hours, steps=probe_steps)
+        chosen = _probed(chosen, machine, hours=hours, steps=probe_steps, learned=data.learned)
         options = tuple(chosen if one.method == wanted else one for one in options)
     return Plan(
         data=data,
@@ -244,12 +244,14 @@ def _situation(
     )
 
 
-def _probed(option: Option, machine: Machine, *, hours: float, steps: int) -> Option:
+def _probed(option: Option, machine: Machine, *, hours: float, steps: int, learned: float) -> Option:
     """With a speed that was measured, where this is the machine and the steps are short enough."""
-    expected = steps * option.step_tokens / option.speed.tokens_per_second
-    if not machine.measured or expected > speed.LONGEST:
+    supposed = option.speed.tokens_per_second
+    seconds = speed.expected(option.cell, step_tokens=option.step_tokens, steps=steps, tokens_per_second=supposed)
+    if not machine.measured or seconds > speed.LONGEST:
         return option
-    option = replace(option, speed=speed.probe(option.cell, step_tokens=option.step_tokens, steps=steps))
+    rate = speed.probe(option.cell, step_tokens=option.step_tokens, steps=steps, learned=learned)
+    option = replace(option, speed=rate)
     return replace(option, hours_buy=_bought(option, hours))
 
 

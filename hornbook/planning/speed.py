@@ -8,9 +8,8 @@ A probe takes a few steps of the very training instead, on a model of that shape
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from statistics import median
 
 import torch
@@ -32,6 +31,8 @@ UPDATE_BYTES = 28
 """That AdamW moves for each number that learns: it reads weight, gradient and two averages, and writes all but one."""
 STEPS, WARM = 20, 3
 """Steps of a probe, and the first of them, which do not count: memory is new to the process there."""
+MICRO_BATCHES = 4
+"""Of a long step in a probe, beside short ones of one: the line through both is drawn on to those of a real step."""
 LONGEST = 90.0
 """Seconds that a probe may be expected to take."""
 START = 6.0
@@ -85,30 +86,42 @@ def estimated(cell: Cell, machine: Machine, *, step_tokens: int) -> Speed:
     return Speed(tokens_per_second=1 / (computing + updating), flops_per_token=flops, probed=False)
 
 
-def probe(cell: Cell, *, step_tokens: int, steps: int = STEPS) -> Speed:
-    """Steps of the training itself on this machine: the median of those after the first few."""
-    flops = step_flops(cell)
-    seconds = median(islice(_steps(cell, step_tokens=step_tokens, steps=steps), min(WARM, steps - 1), None))
-    micro = cell.rows * cell.length
-    tokens = _micro_batches(step_tokens, micro) * micro
-    return Speed(tokens_per_second=tokens / seconds, flops_per_token=flops, probed=True)
+def probe(cell: Cell, *, step_tokens: int, steps: int = STEPS, learned: float = 1.0) -> Speed:
+    """Steps of the training itself on this machine, short and long in turn: the medians of those after the first few.
+
+    learned: the share of the tokens that are; what follows the last attention is computed for those alone.
+    """
+    micro_batches, counts = _micro_batches(step_tokens, cell), _counts(step_tokens, cell, steps)
+    timed = list(zip(counts, taken(cell, counts, learned=learned), strict=True))[min(WARM, steps - 1) :]
+    spans = {count: median(span for size, span in timed if size == count) for count, _ in timed}
+    few, more = min(spans), max(spans)
+    # Of a single length there is no line but the one through nothing.
+    each = (spans[more] - spans[few]) / (more - few) if more > few else spans[few] / few
+    seconds = spans[few] + (micro_batches - few) * each
+    tokens = micro_batches * cell.rows * cell.length
+    return Speed(tokens_per_second=tokens / seconds, flops_per_token=step_flops(cell), probed=True)
 
 
-def _steps(cell: Cell, *, step_tokens: int, steps: int) -> Iterator[float]:
-    """Seconds of each step."""
+def expected(cell: Cell, *, step_tokens: int, steps: int, tokens_per_second: float) -> float:
+    """Seconds that a probe will take, by a speed that is supposed."""
+    return sum(_counts(step_tokens, cell, steps)) * cell.rows * cell.length / tokens_per_second
+
+
+def taken(cell: Cell, counts: Sequence[int], *, learned: float = 1.0) -> Iterator[float]:
+    """Seconds of each step, of so many micro-batches."""
     method = METHODS[cell.method]
     model = Transformer(cell.architecture).initialize(0)
     method.prepare(model, recompute=cell.recompute)
     optimizer = method.make_optimizer(model)
-    batches = (_batch(cell),) * _micro_batches(step_tokens, cell.rows * cell.length)
+    batch = _batch(cell, learned)
     started = time.perf_counter()
     for _ in train(
         model,
-        batches=lambda step: batches,
+        batches=lambda step: (batch,) * counts[step],
         loss=next_token,
         optimizer=optimizer,
         schedule=lambda step: 1e-3,
-        steps=steps,
+        steps=len(counts),
         autocast=cell.autocast,
         carry=carried(model, autocast=cell.autocast),
     ):
@@ -117,18 +130,25 @@ def _steps(cell: Cell, *, step_tokens: int, steps: int) -> Iterator[float]:
         started = now
 
 
-def _micro_batches(step_tokens: int, micro: int) -> int:
-    return max(1, round(step_tokens / micro))
+def _counts(step_tokens: int, cell: Cell, steps: int) -> list[int]:
+    """Micro-batches of each step of a probe."""
+    most = min(MICRO_BATCHES, _micro_batches(step_tokens, cell))
+    return [most if step % 2 else 1 for step in range(steps)]
 
 
-def _batch(cell: Cell) -> Batch:
-    """Random tokens; where rows are packed, in two documents each."""
+def _micro_batches(step_tokens: int, cell: Cell) -> int:
+    return max(1, round(step_tokens / (cell.rows * cell.length)))
+
+
+def _batch(cell: Cell, learned: float) -> Batch:
+    """Random tokens; where rows are packed, in two documents each, of which the ends are learned."""
     shape = (cell.rows, cell.length)
     tokens = torch.randint(cell.architecture.vocab_size, shape, generator=torch.Generator().manual_seed(0))
-    documents = torch.zeros(shape, dtype=torch.int64)
-    if cell.packed:
-        documents[:, cell.length // 2 :] = 1
-    return Batch(tokens, tokens.roll(-1, 1), torch.ones(shape), documents, ("probe",))
+    size = cell.length // 2 if cell.packed else cell.length
+    places = torch.arange(cell.length).expand(shape)
+    documents = (places >= size).long() if cell.packed else torch.zeros(shape, dtype=torch.int64)
+    weights = (places % size >= round((1 - learned) * size)).float()
+    return Batch(tokens, tokens.roll(-1, 1), weights, documents, ("probe",))
 
 
 def bill(seconds: float, machine: Machine, *, count: int = 1) -> Bill:

@@ -39,14 +39,19 @@ def test_documents_are_counted_with_their_language_and_duplicates(tmp_path: Path
     assert found.tokens == pytest.approx(found.bytes / found.bytes_per_token, abs=1)
 
 
-@pytest.mark.parametrize(("row", "kind"), [
-    ({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]}, "conversations"),
-    ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]}, "conversations"),
-    ({"instruction": "Say hello.", "output": "Hello."}, "conversations"),
-    ({"text": "Only a text."}, "documents"),
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]
+
+
+@pytest.mark.parametrize(("row", "kind", "learned"), [
+    ({"messages": CHAT}, "conversations", 6 / 9),
+    ({"conversations": SHARED}, "conversations", 6 / 9),
+    ({"instruction": "Say hello.", "output": "Hello."}, "conversations", 6 / 17),
+    ({"text": "Only a text."}, "documents", 1),
 ])  # fmt: skip
-def test_what_rows_are_is_told_from_their_fields(tmp_path: Path, row: object, kind: str) -> None:
-    assert surveyed(rows(tmp_path / "rows.jsonl", row, row)).kind == kind
+def test_what_rows_are_is_told_from_their_fields(tmp_path: Path, row: object, kind: str, learned: float) -> None:
+    found = surveyed(rows(tmp_path / "rows.jsonl", row, row))
+    assert (found.kind, found.learned) == (kind, pytest.approx(learned))
 
 
 def test_rows_that_cannot_be_read_are_counted(tmp_path: Path) -> None:

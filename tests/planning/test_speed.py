@@ -11,7 +11,7 @@ from hornbook.model.dial import shape
 from hornbook.planning.cluster import PUBLISHED, gpu_hours, share
 from hornbook.planning.machines import table
 from hornbook.planning.memory import Cell
-from hornbook.planning.speed import bill, estimated, probe, step_flops
+from hornbook.planning.speed import _batch, bill, estimated, probe, step_flops
 
 TINY = Cell(architecture=shape(1, vocabulary=300, length=32), method="full", rows=2, length=32)
 
@@ -35,6 +35,13 @@ def test_a_probe_takes_the_steps_that_it_is_told_and_says_so() -> None:
     assert found.probed
     assert found.tokens_per_second > 0
     assert found.seconds(1e6, architecture=TINY.architecture, length=32) > 1e6 / found.tokens_per_second
+
+
+@pytest.mark.parametrize("learned", [1.0, 0.25])
+def test_a_probe_learns_the_ends_of_its_documents(learned: float) -> None:
+    weights = _batch(TINY, learned).weights
+    assert weights.mean() == learned
+    assert weights.view(2, 2, 16)[:, :, -1].all()
 
 
 def test_an_update_is_paid_by_the_tokens_that_share_it() -> None:
