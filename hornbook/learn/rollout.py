@@ -133,7 +133,7 @@ def _complete(
         indices=[keyed_seed(seed, f"{prompt.id}/{sample}") for prompt, sample in rows],
     )
     for step in steps:
-        values = step.log_probabilities(temperature=sampling.temperature or 1.0).tolist()
+        values = step.log_probabilities().tolist()
         for row, token, value in zip(step.rows, step.tokens, values, strict=True):
             tokens[row].append(token)
             logs[row].append(value)

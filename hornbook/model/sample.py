@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hornbook.errors import InputError
 from hornbook.model.architecture import Architecture
+from hornbook.model.compiled.draw import draw_rows
 from hornbook.model.decode import Decoder, decoder
 from hornbook.model.transformer import Transformer
 
@@ -29,10 +31,16 @@ class Step:
     logits: Tensor
     """[rows, V], from which the tokens were chosen."""
 
-    def log_probabilities(self, *, temperature: float = 1.0) -> Tensor:
-        """float32[rows]: of the chosen tokens, in nats, by the model at a temperature and without a nucleus."""
+    temperature: float
+    drawn: Tensor | None = None
+    """float32[rows]: log p of the tokens, where the draw told."""
+
+    def log_probabilities(self) -> Tensor:
+        """float32[rows]: of the chosen tokens, in nats, by the model at the temperature (1 if greedy), no nucleus."""
+        if self.drawn is not None:
+            return self.drawn
         chosen = torch.tensor(self.tokens, device=self.logits.device)[:, None]
-        return _at(temperature, self.logits.float()).log_softmax(-1).gather(-1, chosen)[:, 0]
+        return (self.logits.float() / (self.temperature or 1)).log_softmax(-1).gather(-1, chosen)[:, 0]
 
 
 def generate(
@@ -64,8 +72,8 @@ def generate(
     rows, logits = as_decoder(model).begin(prompts, capacity=capacity)
     for step in range(max_new_tokens):
         draws = [draw(seed, names[row], step) for row in alive] if temperature else []
-        tokens = pick(logits, temperature=temperature, top_p=top_p, draws=draws)
-        yield Step(alive, tokens, logits)
+        tokens, logs = pick(logits, temperature=temperature, top_p=top_p, draws=draws)
+        yield Step(alive, tokens, logits, temperature, logs)
         going = [
             i
             for i, (row, token) in enumerate(zip(alive, tokens, strict=True))
@@ -136,30 +144,30 @@ def check_options(*, temperature: float, top_p: float) -> None:
 
 
 @torch.inference_mode()
-def pick(logits: Tensor, *, temperature: float, top_p: float, draws: Sequence[float]) -> list[int]:
+def pick(
+    logits: Tensor, *, temperature: float, top_p: float, draws: Sequence[float]
+) -> tuple[list[int], Tensor | None]:
     """One token a row of logits [B, V]: the best (temperature 0), else where its draw in [0, 1) falls.
 
+    With them log p of each, float32[B], where that falls off.
     Nucleus sampling (arXiv 1904.09751): only the smallest set of best tokens whose probability reaches `top_p`.
     """
     if temperature == 0:
-        best: list[int] = logits.argmax(-1).tolist()
-        return best
+        return logits.argmax(-1).tolist(), None
+    if top_p == 1 and logits.device.type == "cpu" and logits.dtype == torch.float32:
+        tokens, logs = torch.empty(len(logits), dtype=torch.int64), torch.empty(len(logits))
+        room = np.empty(logits.shape[1], np.float32)
+        draw_rows(logits.contiguous().numpy(), temperature, np.array(draws), tokens.numpy(), logs.numpy(), room)
+        return tokens.tolist(), logs
     if top_p == 1:
         # Without a nucleus the order is no matter, and to sort a vocabulary takes longer than all the rest.
-        summed = _at(temperature, logits.float()).softmax(-1).cumsum(-1, dtype=torch.float64)
-        found: list[int] = _places(summed, draws)[:, 0].tolist()
-        return found
+        summed = (logits.float() / temperature).softmax(-1).cumsum(-1, dtype=torch.float64)
+        return _places(summed, draws)[:, 0].tolist(), None
     probabilities = (logits.double() / temperature).softmax(-1)
     ordered, tokens = probabilities.sort(stable=True, dim=-1, descending=True)
     before = ordered.cumsum(-1) - ordered
     kept = ordered.masked_fill(before >= top_p, 0.0).cumsum(-1)
-    drawn: list[int] = tokens.gather(-1, _places(kept, draws))[:, 0].tolist()
-    return drawn
-
-
-def _at(temperature: float, logits: Tensor) -> Tensor:
-    """A division is a pass over the vocabulary, half as long as a softmax."""
-    return logits if temperature == 1 else logits / temperature
+    return tokens.gather(-1, _places(kept, draws))[:, 0].tolist(), None
 
 
 def _places(kept: Tensor, draws: Sequence[float]) -> Tensor:

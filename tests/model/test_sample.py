@@ -49,7 +49,7 @@ def test_log_probabilities_of_the_chosen_tokens(temperature: float) -> None:
     model, prompts = tiny.model(), tiny.prompts(LENGTHS)
     said: list[list[int]] = [[] for _ in prompts]
     for step in generate(model, prompts, max_new_tokens=6, temperature=temperature, stop=frozenset({7})):
-        found = step.log_probabilities(temperature=temperature)
+        found = step.log_probabilities()
         for row, token, log_probability in zip(step.rows, step.tokens, found, strict=True):
             logits = model(torch.tensor([prompts[row] + said[row]]))[0, -1] / temperature
             assert log_probability.item() == pytest.approx(logits.log_softmax(-1)[token].item(), abs=1e-5)
@@ -59,7 +59,9 @@ def test_log_probabilities_of_the_chosen_tokens(temperature: float) -> None:
 def test_sampling_follows_the_distribution() -> None:
     probabilities = torch.tensor([0.1, 0.6, 0.05, 0.25])
     draws = [draw(0, index, 3) for index in range(4000)]
-    picked = pick(probabilities.log().expand(4000, 4), temperature=1.0, top_p=1.0, draws=draws)
+    picked, logs = pick(probabilities.log().expand(4000, 4), temperature=1.0, top_p=1.0, draws=draws)
+    assert logs is not None
+    torch.testing.assert_close(logs, probabilities.log()[picked])
     counts = Counter(picked)
     assert [counts[i] / 4000 for i in range(4)] == pytest.approx(probabilities.tolist(), abs=0.03)
 
@@ -68,13 +70,31 @@ def test_sampling_follows_the_distribution() -> None:
 def test_nucleus(top_p: float, kept: set[int]) -> None:
     logits = torch.tensor([0.1, 0.6, 0.05, 0.25], dtype=torch.float64).log().expand(500, 4)
     draws = [step / 500 for step in range(499)] + [1 - 2**-53]
-    assert set(pick(logits, temperature=1.0, top_p=top_p, draws=draws)) == kept
+    assert set(pick(logits, temperature=1.0, top_p=top_p, draws=draws)[0]) == kept
 
 
 def test_low_temperature_is_greedy() -> None:
     logits = torch.randn(20, 50, generator=torch.Generator().manual_seed(0))
     draws = [draw(1, index, 0) for index in range(20)]
-    assert pick(logits, temperature=1e-4, top_p=1.0, draws=draws) == logits.argmax(-1).tolist()
+    assert pick(logits, temperature=1e-4, top_p=1.0, draws=draws)[0] == logits.argmax(-1).tolist()
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
+def test_kernel_and_torch_draw_the_same(temperature: float) -> None:
+    logits = 4 * torch.randn(300, 500, generator=torch.Generator().manual_seed(0))
+    logits[:, ::7] = -torch.inf
+    draws = [draw(2, index, 0) for index in range(300)]
+    by_kernel, logs = pick(logits, temperature=temperature, top_p=1.0, draws=draws)
+    by_torch, _ = pick(logits.double(), temperature=temperature, top_p=1.0, draws=draws)
+    assert by_kernel == by_torch
+    assert logs is not None
+    torch.testing.assert_close(logs, (logits / temperature).log_softmax(-1)[range(300), by_kernel])
+
+
+def test_what_cannot_be_is_never_drawn() -> None:
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf], [-torch.inf, -torch.inf, -1e4]])
+    for mark in (0.0, 1 - 2**-53):
+        assert pick(logits, temperature=1.0, top_p=1.0, draws=[mark] * 2)[0] == [1, 2]
 
 
 def test_positions_end() -> None:
