@@ -51,7 +51,7 @@ def relative(logits: Floats, largest: np.float32, slope: np.float32, chances: Fl
 
 @summing
 def greatest(x: Floats) -> np.float32:
-    found = x[0]
+    found: np.float32 = x[0]
     for number in x:
         found = max(found, number)
     return found
