@@ -141,7 +141,7 @@ def test_no_family_for_a_shape() -> None:
         ({"rope_scaling": {"type": "su", "short_factor": ["1"]}}, r"short_factor = \['1'\] must be a list of numbers"),
         ({"model_type": "olmo3", "rope_parameters": {"sliding_attention": {"type": "linear", "factor": 2.0}}},
          "rope_type = 'linear' is not supported for sliding layers"),
-        ({"rope_scaling": {"rope_type": "llama3"}}, "factor = None must be a number above 0"),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "has no factor"),
         ({"rope_scaling": "linear"}, "rope_scaling = 'linear' must be an object"),
         ({"hidden_size": "32"}, "hidden_size = '32' must be a whole number"),
         ({"hidden_size": None}, "hidden_size = None must be a whole number"),
@@ -158,6 +158,12 @@ def test_no_family_for_a_shape() -> None:
 def test_configs_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         from_config({**CONFIG, **changes})
+
+
+def test_what_a_config_lacks_is_named_with_a_hint() -> None:
+    with pytest.raises(InputError, match="has no hidden_size") as caught:
+        from_config({key: value for key, value in CONFIG.items() if key != "hidden_size"}, where="config.json")
+    assert "save_pretrained" in str(caught.value.hint)
 
 
 def test_unknown_family_lists_the_known() -> None:
