@@ -50,12 +50,17 @@ class Panels:
 
     def refresh(self) -> None:
         """Read the weights again, into the same memory: several times as fast as new panels."""
-        weight = torch.cat([stored_weight(module) for module in self.modules])
-        rest = self.width - len(weight)
-        padded = F.pad(weight, (0, 0, 0, rest)) if rest else weight
-        self.lanes.copy_(padded.view(-1, LANES, weight.shape[1]).transpose(1, 2))
+        weights, filled = [stored_weight(module) for module in self.modules], 0
+        if any(len(weight) % LANES for weight in weights):
+            weights = [F.pad(torch.cat(weights), (0, 0, 0, self.width - sum(map(len, weights))))]
+        # To put them together first would be a copy as long as the one into the panels.
+        for weight in weights:
+            panels = len(weight) // LANES
+            self.lanes[filled : filled + panels].copy_(weight.reshape(panels, LANES, -1).transpose(1, 2))
+            filled += panels
         for held, read in ((self.scale, output_scale), (self.bias, output_bias)):
-            held[: len(weight)] = torch.cat([read(module) for module in self.modules]).numpy()
+            found = torch.cat([read(module) for module in self.modules])
+            held[: len(found)] = found.numpy()
 
 
 def round_up(size: int) -> int:
