@@ -22,9 +22,9 @@ class Adapted:
 
     label: str
     gained: float
-    """Fewer, on the sources that it learned from."""
+    """Fewer, on the domain: the sources that all models of the base learned from."""
     lost: float
-    """More, on those that it did not."""
+    """More, on the others, also where it saw some of them again."""
     seconds: float
     memory: float
     """Bytes at the peak."""
@@ -54,23 +54,32 @@ def adapted(runs: Sequence[Run]) -> list[Adapted]:
     scores: Mapping[str, Json] = judged.results["models"]
     names = {label: judged.manifest.inputs.get(f"models.{label}", {}).get("name") for label in scores}
     labels = {name: label for label, name in names.items() if name}
-    found = [
-        _beside(run, scores[labels[run.name]], scores[base], labels[run.name])
+    adapting = [
+        (run, scores[base])
         for run in runs
         if run.name in labels and (base := labels.get(run.manifest.inputs.get("base", {}).get("name", "")))
     ]
+    sources = [learned for run, _ in adapting if (learned := _learned(run))]
+    shared = set.intersection(*sources) if sources else set()
+    found = (
+        _beside(run, scores[labels[run.name]], before, labels[run.name], domain=shared or _learned(run))
+        for run, before in adapting
+    )
     return [row for row in found if row is not None]
 
 
-def _beside(run: Run, after: Json, before: Json, label: str) -> Adapted | None:
-    learned = {f"{BITS}{source}" for source in run.results.get("epochs", {})}
+def _learned(run: Run) -> set[str]:
+    return {f"{BITS}{source}" for source in run.results.get("epochs", {})}
+
+
+def _beside(run: Run, after: Json, before: Json, label: str, *, domain: set[str]) -> Adapted | None:
     measured = {key for key in after if key.startswith(BITS) and key in before}
-    if not learned & measured or not measured - learned:
+    if not domain & measured or not measured - domain:
         return None
     return Adapted(
         label=label,
-        gained=_mean(before[key] - after[key] for key in measured & learned),
-        lost=_mean(after[key] - before[key] for key in measured - learned),
+        gained=_mean(before[key] - after[key] for key in measured & domain),
+        lost=_mean(after[key] - before[key] for key in measured - domain),
         seconds=run.seconds,
         memory=float(run.occasion.get("peak_memory_bytes", 0)),
     )

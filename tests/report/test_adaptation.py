@@ -18,11 +18,12 @@ SCORES = {
 }
 
 
-def tree(runs: Path, *, scores: dict[str, dict[str, float]] = SCORES) -> dict[str, Path]:
+def tree(runs: Path, *, scores: dict[str, dict[str, float]] = SCORES, replayed: str = "") -> dict[str, Path]:
     """A base, two ways of adapting it, and their scores."""
     made = {"base": make_run(runs, "pretrain", "model", table="base", results={"epochs": {"general": 1.0}})}
     for seconds, label in enumerate(("lora", "full"), 10):
-        learned = {"results": {"epochs": {"domain": 2.0}}, "seconds": float(seconds)}
+        epochs = {"domain": 2.0, **({"general": 0.2} if label == replayed else {})}
+        learned = {"results": {"epochs": epochs}, "seconds": float(seconds)}
         base = {"base": made["base"].name}
         made[label] = make_run(runs, "pretrain", "model", table=label, inputs=base, **learned)
     models = {f"models.{label}": made[label].name for label in scores}
@@ -41,6 +42,11 @@ def test_gain_and_loss_are_taken_beside_the_base(tmp_path: Path) -> None:
         ("full", 0.5, 0.5, 11.0),
     ]
     assert rows[0].memory < rows[1].memory
+
+
+def test_text_that_one_of_them_saw_again_is_no_domain(tmp_path: Path) -> None:
+    rows = adapted(loaded(tree(tmp_path, replayed="full")))
+    assert [(row.label, row.gained, row.lost) for row in rows] == [("lora", 0.25, 0.125), ("full", 0.5, 0.5)]
 
 
 def test_the_picture_is_on_the_recipes_page(tmp_path: Path) -> None:
