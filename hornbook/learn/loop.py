@@ -124,19 +124,23 @@ def next_token(model: Transformer, batch: Batch) -> tuple[Tensor, Tensor]:
     return cross_entropy(hidden, targets, weights, head=model.head_weight, softcap=cap)
 
 
-def answer_log_probabilities(model: Transformer, batch: Batch) -> Tensor:
-    """log p(answer | prompt) in nats for every example of a packed batch, in the order of `batch.document_ids`."""
+def answer_log_probabilities(model: Transformer, batch: Batch, *, learns: bool = True) -> Tensor:
+    """log p(answer | prompt) in nats for every example of a packed batch, in the order of `batch.document_ids`.
+
+    learns: whether there is a backward pass to come.
+    """
     places = batch.learned
     hidden = model.hidden(batch.tokens, documents=batch.documents, prefixes=batch.prefixes, places=places)
-    return sequence_log_probability(
-        hidden,
-        batch.targets.flatten()[places],
-        batch.weights.flatten()[places],
-        head=model.head_weight,
-        examples=batch.documents.flatten()[places],
-        count=len(batch.document_ids),
-        softcap=model.architecture.final_logit_softcapping,
-    )
+    with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+        return sequence_log_probability(
+            hidden,
+            batch.targets.flatten()[places],
+            batch.weights.flatten()[places],
+            head=model.head_weight,
+            examples=batch.documents.flatten()[places],
+            count=len(batch.document_ids),
+            softcap=model.architecture.final_logit_softcapping,
+        )
 
 
 def answer_tokens(batch: Batch) -> Tensor:

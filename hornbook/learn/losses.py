@@ -35,7 +35,8 @@ def cross_entropy(
     memory is that of one chunk and the backward pass costs nothing but a scaling.
     """
     weight = _precise(weights, hidden)
-    return _CrossEntropy.apply(hidden, head, targets, weight, softcap), weight.sum()  # type: ignore[no-untyped-call]
+    total = _CrossEntropy.apply(*_tracked(hidden, head), targets, weight, softcap)  # type: ignore[no-untyped-call]
+    return total, weight.sum()
 
 
 def token_log_probabilities(
@@ -46,7 +47,8 @@ def token_log_probabilities(
     p is softmax(logits / temperature), what is sampled from. The entropy has no gradient. Logits exist for
     `positions_at_once`; what the head's own gradient needs of them is kept for twice as many, else computed again.
     """
-    return _LogProbability.apply(hidden, head, targets, temperature, softcap, True)  # type: ignore[no-untyped-call, no-any-return]
+    of = _tracked(hidden, head)
+    return _LogProbability.apply(*of, targets, temperature, softcap, True)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def sequence_log_probability(
@@ -65,8 +67,14 @@ def sequence_log_probability(
     `token_log_probabilities`.
     """
     weight = _precise(weights, hidden)
-    logs, _ = _LogProbability.apply(hidden, head, targets, 1.0, softcap, False)  # type: ignore[no-untyped-call]
+    of = _tracked(hidden, head)
+    logs, _ = _LogProbability.apply(*of, targets, 1.0, softcap, False)  # type: ignore[no-untyped-call]
     return weight.new_zeros(count).index_add(0, examples, logs.to(weight.dtype) * weight)
+
+
+def _tracked(hidden: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
+    """Without what autograd is not to follow: a Function is not told of `no_grad`, and would form its gradients."""
+    return (hidden, head) if torch.is_grad_enabled() else (hidden.detach(), head.detach())
 
 
 def _precise(weights: Tensor, hidden: Tensor) -> Tensor:

@@ -63,9 +63,9 @@ def _asked(
 
 def computed(model: Transformer, batch: Batch, *, autocast: torch.dtype | None) -> dict[str, float]:
     """log p(answer | prompt) of a batch's examples, by id."""
-    # As in training, gradient and all: without it other kernels run, and the first loss is further from ln 2.
+    # The layers as in training, gradient and all: else other kernels run, and the first loss is further from ln 2.
     with precision(batch.tokens.device, autocast):
-        values = answer_log_probabilities(model, batch).detach()
+        values = answer_log_probabilities(model, batch, learns=False)
     return dict(zip(batch.document_ids, values.tolist(), strict=True))
 
 

@@ -144,3 +144,13 @@ def test_a_frozen_head_gets_no_gradient_of_log_probabilities() -> None:
     hidden, head = torch.randn(3, 8).requires_grad_(), torch.randn(11, 8)
     token_log_probabilities(hidden, torch.tensor([1, 2, 3]), head=head)[0].sum().backward()  # type: ignore[no-untyped-call]
     assert hidden.grad is not None
+
+
+def test_where_nothing_learns_no_gradient_is_formed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden, targets, weights, head = problem(10)
+    monkeypatch.setattr(losses, "add_product", None)
+    monkeypatch.setattr(torch, "mm", None)
+    with torch.no_grad():
+        total, _ = cross_entropy(hidden, targets, weights, head=head)
+        logs, _ = token_log_probabilities(hidden, targets, head=head)
+    torch.testing.assert_close(total, -(weights * logs).sum())
