@@ -83,7 +83,7 @@ class Row:
     repeats: int = REPEATS
     threads: int = 1
     trains: bool = False
-    """Ours has the heap of `hornbook`'s commands that train, and so has the best of a peer; its defaults have not."""
+    """Ours has the heap of `hornbook`'s commands that compute, and so has the best of a peer; its defaults have not."""
 
 
 class Stopwatch:

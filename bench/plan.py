@@ -42,9 +42,9 @@ MICRO = ((2, 256), (1, 640), (5, 96), (3, 192), (1, 384))
 """Rows and tokens of a row; five over six methods, so that each method meets several."""
 TIMED = (
     ("chats.jsonl", "full"), ("chats.jsonl", "lora"), ("chats.jsonl", "qlora"), ("texts.jsonl", "full"),
-    ("texts.jsonl", "lora"), ("texts.jsonl", "pretrain"),
+    ("texts.jsonl", "lora"), ("corpus.jsonl", "pretrain"),
 )  # fmt: skip
-CONVERSATIONS, MEGABYTES = 240, 0.35
+CONVERSATIONS, MEGABYTES, CORPUS_MEGABYTES = 240, 0.35, 1.0
 """About a minute of training for each."""
 SMALL = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 3, "num_key_value_heads": 3,
          "num_hidden_layers": 3, "vocab_size": 2048}  # fmt: skip
@@ -103,9 +103,9 @@ def memory(**_: Any) -> Measured:
 def begun(told: dict[str, Any]) -> dict[str, float]:
     """Bytes of a process that has loaded and set up all that it will, and holds next to no model."""
     from hornbook.memory import resident
-    from hornbook.planning.speed import taken
+    from hornbook.planning.speed import step_seconds
 
-    list(taken(cell_of(told), [1]))
+    list(step_seconds(cell_of(told), [1]))
     gc.collect()
     return {"resident": resident()}
 
@@ -113,9 +113,9 @@ def begun(told: dict[str, Any]) -> dict[str, float]:
 def stepped(told: dict[str, Any]) -> dict[str, float]:
     """Bytes at the most of a process that takes three steps."""
     from hornbook.memory import resident_peak
-    from hornbook.planning.speed import taken
+    from hornbook.planning.speed import step_seconds
 
-    list(taken(cell_of(told), [1, 1, 1]))
+    list(step_seconds(cell_of(told), [1, 1, 1]))
     return {"resident": resident_peak()}
 
 
@@ -165,12 +165,13 @@ def _hornbook(place: Path, *words: str) -> None:
         raise Failed(f"hornbook {' '.join(words)} failed:\n{ran.stderr[-4000:]}")
 
 
-def timed(*, folder: Path, **_: Any) -> None:
+def prepare_time(*, folder: Path, **_: Any) -> None:
     """A small model, conversations and texts."""
     model_folder(folder=folder, depth=4, vocabulary=4096, rows=8)
     rows = [{"messages": row} for row in conversations(CONVERSATIONS)]
     write_jsonl(folder / "chats.jsonl", rows)
-    write_jsonl(folder / "texts.jsonl", [{"text": text} for text in texts(MEGABYTES)])
+    for name, size in (("texts.jsonl", MEGABYTES), ("corpus.jsonl", CORPUS_MEGABYTES)):
+        write_jsonl(folder / name, [{"text": text} for text in texts(size)])
 
 
 SIDES = {"begun": begun, "stepped": stepped}
@@ -189,7 +190,7 @@ def child(side: str, told: dict[str, Any]) -> dict[str, float]:
 
 ROWS = (
     Row("memory", "of the measured peak", {"24 cells": {}}, memory, less_is_better=True, repeats=1),
-    Row("time", "of the planned seconds", {"6 runs": {}}, time, prepare=timed, less_is_better=True, repeats=1),
+    Row("time", "of the planned seconds", {"6 runs": {}}, time, prepare=prepare_time, less_is_better=True, repeats=1),
 )
 
 if __name__ == "__main__":

@@ -9,18 +9,36 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-KEPT = 2**30
-"""Bytes: a tensor below that lies in the heap, and so much that is freed at the heap's end is not given back."""
-TIDY = ":".join(
-    f"glibc.malloc.{name}={value}"
-    for name, value in {"tcache_count": 0, "mxfast": 0, "mmap_threshold": KEPT, "trim_threshold": KEPT}.items()
-)
-"""How malloc serves a training loop, which asks for the same sizes in every step.
 
-No caches of small freed pieces: torch aligns tensors to 64 bytes, and what malloc cuts off before and behind them goes
-there, so a freed tensor's place stays a little too short for the next one of its size. And what was freed is kept: the
-system fills every page with zeros before it lends it again, a tenth of the time of a step.
-"""
+def _kept(version: str) -> int:
+    """Bytes: a tensor below that lies in the heap, and so much that is freed at the heap's end is not given back.
+
+    glibc before 2.35 takes no threshold above half of a thread's heap, 32 MB.
+    """
+    number = tuple(int(part) for part in version.removeprefix("glibc ").split(".")[:2] if part.isdigit())
+    return 2**30 if number >= (2, 35) else 2**25
+
+
+def _version() -> str:
+    """Of the C library; of another than glibc nothing is known here."""
+    with suppress(AttributeError, ValueError, OSError):
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    return ""
+
+
+def tunables(version: str) -> str:
+    """How malloc is to serve a training loop, which asks for the same sizes in every step; in the words of glibc.
+
+    No caches of small freed pieces: torch aligns tensors to 64 bytes, and what malloc cuts off before and behind them
+    goes there, so a freed tensor's place stays a little too short for the next one of its size. And what was freed is
+    kept: the system fills every page with zeros before it lends it again, up to a fifth of the time of a step.
+    """
+    kept = _kept(version)
+    told = {"tcache_count": 0, "mxfast": 0, "mmap_threshold": kept, "trim_threshold": kept}
+    return ":".join(f"glibc.malloc.{name}={value}" for name, value in told.items())
+
+
+TIDY = tunables(_version())
 
 
 def keep_tidy() -> None:

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from hornbook.memory import TIDY, forget_peak, resident, resident_peak
+from hornbook.memory import TIDY, forget_peak, resident, resident_peak, tunables
 
 
 def test_memory_that_is_taken_is_seen() -> None:
@@ -22,6 +22,13 @@ def test_memory_that_is_taken_is_seen() -> None:
     assert resident_peak() >= peak - 1_000_000
 
 
+@pytest.mark.parametrize(("version", "kept"), [("glibc 2.36", 2**30), ("glibc 2.35", 2**30), ("glibc 2.31", 2**25),
+                                               ("", 2**25)])  # fmt: skip
+def test_an_old_glibc_is_told_no_threshold_that_it_would_ignore(version: str, kept: int) -> None:
+    assert f"mmap_threshold={kept}:" in tunables(version)
+    assert tunables(version).endswith(f"trim_threshold={kept}")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has glibc")
 def test_what_a_tidy_heap_keeps_is_given_back_before_a_new_peak() -> None:
     code = """
@@ -29,7 +36,7 @@ from hornbook.memory import forget_peak, resident, resident_peak
 import torch
 
 before = resident()
-held = [torch.ones(10_000_000) for _ in range(5)]
+held = [torch.ones(5_000_000) for _ in range(10)]
 last = torch.ones(1)
 del held
 kept = resident() - before

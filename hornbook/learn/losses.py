@@ -203,8 +203,9 @@ def _logs_and_gradient(
     log_most = p.amax(1).log()
     logs = z.gather(1, at)[:, 0] - largest + log_most
     if entropy is not None:
-        # -sum p log p with log p = z - z_max + log p(max); a product of p and z would be another matrix of logits.
-        torch.sub(largest - log_most, torch.bmm(p[:, None], z[:, :, None])[:, 0, 0], out=entropy)
+        # -sum p log p, with log p = z - z_max + log p(max): the difference first, p is not exact and z may be large.
+        spread = torch.bmm(p[:, None], (z - largest[:, None])[:, :, None])[:, 0, 0]
+        torch.sub(-log_most, spread, out=entropy)
     gradient = p.scatter_add_(1, at, p.new_full(at.shape, -1.0)).to(logits.dtype)
     if softcap is not None:
         # d(c tanh(z / c)) / dz = 1 - tanh(z / c)^2

@@ -149,7 +149,7 @@ def pick(
 ) -> tuple[list[int], Tensor | None]:
     """One token a row of logits [B, V]: the best (temperature 0), else where its draw in [0, 1) falls.
 
-    With them log p of each, float32[B], where that falls off.
+    And log p of each, float32[B], if the kernel drew them, else None.
     Nucleus sampling (arXiv 1904.09751): only the smallest set of best tokens whose probability reaches `top_p`.
     """
     if temperature == 0:
@@ -158,6 +158,9 @@ def pick(
         tokens, logs = torch.empty(len(logits), dtype=torch.int64), torch.empty(len(logits))
         room = np.empty(logits.shape[1], np.float32)
         draw_rows(logits.contiguous().numpy(), temperature, np.array(draws), tokens.numpy(), logs.numpy(), room)
+        if not torch.isfinite(logs).all():
+            hint = "its weights are broken, or the temperature is too close to 0"
+            raise InputError("the model's logits are not finite, and nothing can be drawn from them", hint=hint)
         return tokens.tolist(), logs
     if top_p == 1:
         # Without a nucleus the order is no matter, and to sort a vocabulary takes longer than all the rest.

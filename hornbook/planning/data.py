@@ -17,6 +17,8 @@ from tokenizers import Tokenizer
 
 from hornbook.errors import EmptyInput
 from hornbook.judge.score import bits_per_byte
+from hornbook.learn.faults import Fault
+from hornbook.learn.turns import ROLES, turns
 from hornbook.model.transformer import Transformer
 from hornbook.text import bpe
 from hornbook.text.archives.warc import Page
@@ -38,8 +40,6 @@ BANDS, ROWS_A_BAND = 14, 8
 """Of signatures: texts that share 3 of 4 runs of words are found 4 times in 5 (arXiv 2406.17557 has the same)."""
 MESSAGES = ("messages", "conversations")
 """Fields whose rows are conversations."""
-ASSISTANTS = frozenset({"assistant", "gpt", "model", "chatgpt", "bot"})
-"""Whose messages are learned."""
 GENERAL = Path(__file__).with_name("general.txt")
 """Plain English that a base is sure to find ordinary, where no other general text is given."""
 
@@ -69,7 +69,7 @@ class Data:
     """Different words that make up 95 in 100 of the sample's: how narrow it is."""
     malformed: int
     learned: float = 1.0
-    """Share of the text that is learned: of conversations the answers."""
+    """Share of the text that is learned: of what is said in conversations the answers."""
     leaks: Mapping[str, int] = field(default_factory=dict)
     """Documents that share a run of 13 words with an evaluation set, by its name."""
     bits_per_byte: float | None = None
@@ -131,7 +131,7 @@ def survey(
         near_duplicates=_near(texts),
         words=_words(texts),
         malformed=found.malformed,
-        learned=found.answers / found.size if kind == "conversations" and found.answers else 1.0,
+        learned=found.answers / max(1, found.spoken) if kind == "conversations" else 1.0,
         leaks=dict(found.leaks),
         bits_per_byte=score(_first(texts, SCORED)) if score else None,
         general_bits_per_byte=score([general]) if score else None,
@@ -142,7 +142,8 @@ class _Reading:
     """Counts of all texts, and a sample of them: those with the least keyed hashes, up to SAMPLE bytes."""
 
     def __init__(self, indexes: Mapping[str, Index]) -> None:
-        self.files = self.documents = self.conversations = self.size = self.answers = self.malformed = 0
+        self.files = self.documents = self.conversations = self.size = self.malformed = 0
+        self.spoken = self.answers = 0
         self.seen: set[bytes] = set()
         self.leaks: Counter[str] = Counter()
         self.sample: list[tuple[int, int, str]] = []
@@ -158,8 +159,10 @@ class _Reading:
                     self.malformed += 1
                     continue
                 text, answer = thing
-                self.conversations += answer is not None
-                self.answers += _size([answer or ""])
+                if answer is not None:
+                    self.conversations += 1
+                    self.spoken += _size([text])
+                    self.answers += _size([answer])
                 yield text
 
     def take(self, text: str) -> None:
@@ -209,9 +212,9 @@ def _json_rows(path: Path) -> Iterator[Row | Malformed]:
 def _row(row: object) -> Row | None:
     if not isinstance(row, dict):
         return None
-    turns = next((row[key] for key in MESSAGES if isinstance(row.get(key), list)), None)
-    if turns is not None:
-        return _told(turns, None), _told(turns, ASSISTANTS)
+    key = next((key for key in MESSAGES if isinstance(row.get(key), list)), None)
+    if key is not None:
+        return _conversation(row[key], key)
     if isinstance(row.get("text"), str):
         return row["text"], None
     asked = [row[key] for key in ("instruction", "prompt", "question", "input") if isinstance(row.get(key), str)]
@@ -219,15 +222,14 @@ def _row(row: object) -> Row | None:
     return ("\n".join((*asked, *answered)), "\n".join(answered)) if asked and answered else None
 
 
-def _told(turns: Sequence[Any], who: frozenset[str] | None) -> str:
-    """What is said in the turns of some, or of all."""
-    chosen = (turn for turn in turns if isinstance(turn, dict))
-    said = (
-        turn.get("content") or turn.get("value")
-        for turn in chosen
-        if who is None or (turn.get("role") or turn.get("from")) in who
-    )
-    return "\n".join(text for text in said if isinstance(text, str))
+def _conversation(messages: list[Any], key: str) -> Row | None:
+    try:
+        said = [turn for turn in turns(messages, key) if isinstance(turn.content, str)]
+    except Fault:
+        return None
+    learned = (turn for turn in said if isinstance(turn.role, str) and ROLES.get(turn.role) == "assistant")
+    answers = [turn.content for turn in learned if turn.weight != 0]
+    return "\n".join(turn.content for turn in said), "\n".join(answers)
 
 
 def _text(thing: Page | Document) -> str:

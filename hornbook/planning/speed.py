@@ -35,8 +35,8 @@ MICRO_BATCHES = 4
 """Of a long step in a probe, beside short ones of one: the line through both is drawn on to those of a real step."""
 LONGEST = 90.0
 """Seconds that a probe may be expected to take."""
-START = 6.0
-"""Seconds before the first step and after the last: imports, tokens, the model read and written; about."""
+START = 3.0
+"""Seconds before the first step and after the last: rows or tokens read, the model read and written; 1 to 4 seen."""
 COOLING = 1.1
 """Power drawn for each watt of the board by its share of the computer and by cooling (PUE of a good data center)."""
 
@@ -92,12 +92,15 @@ def probe(cell: Cell, *, step_tokens: int, steps: int = STEPS, learned: float = 
     learned: the share of the tokens that are; what follows the last attention is computed for those alone.
     """
     micro_batches, counts = _micro_batches(step_tokens, cell), _counts(step_tokens, cell, steps)
-    timed = list(zip(counts, taken(cell, counts, learned=learned), strict=True))[min(WARM, steps - 1) :]
+    # The first do not count, but for one of each length.
+    timed = list(zip(counts, step_seconds(cell, counts, learned=learned), strict=True))[min(WARM, max(0, steps - 2)) :]
     spans = {count: median(span for size, span in timed if size == count) for count, _ in timed}
     few, more = min(spans), max(spans)
-    # Of a single length there is no line but the one through nothing.
-    each = (spans[more] - spans[few]) / (more - few) if more > few else spans[few] / few
-    seconds = spans[few] + (micro_batches - few) * each
+    # A micro-batch takes no less than nothing and no more than its part of a step, whatever else the machine did.
+    each = spans[more] / more
+    if more > few:
+        each = min(each, max(0.0, (spans[more] - spans[few]) / (more - few)))
+    seconds = spans[more] + (micro_batches - more) * each
     tokens = micro_batches * cell.rows * cell.length
     return Speed(tokens_per_second=tokens / seconds, flops_per_token=step_flops(cell), probed=True)
 
@@ -107,7 +110,7 @@ def expected(cell: Cell, *, step_tokens: int, steps: int, tokens_per_second: flo
     return sum(_counts(step_tokens, cell, steps)) * cell.rows * cell.length / tokens_per_second
 
 
-def taken(cell: Cell, counts: Sequence[int], *, learned: float = 1.0) -> Iterator[float]:
+def step_seconds(cell: Cell, counts: Sequence[int], *, learned: float = 1.0) -> Iterator[float]:
     """Seconds of each step, of so many micro-batches."""
     method = METHODS[cell.method]
     model = Transformer(cell.architecture).initialize(0)
@@ -147,7 +150,7 @@ def _batch(cell: Cell, learned: float) -> Batch:
     size = cell.length // 2 if cell.packed else cell.length
     places = torch.arange(cell.length).expand(shape)
     documents = (places >= size).long() if cell.packed else torch.zeros(shape, dtype=torch.int64)
-    weights = (places % size >= round((1 - learned) * size)).float()
+    weights = (places % size >= size - max(1, round(learned * size))).float()
     return Batch(tokens, tokens.roll(-1, 1), weights, documents, ("probe",))
 
 

@@ -22,7 +22,7 @@ class Adapted:
 
     label: str
     gained: float
-    """Fewer, on the domain: the sources that all models of the base learned from."""
+    """Fewer, on the domain: the sources that all of them learned from."""
     lost: float
     """More, on the others, also where it saw some of them again."""
     seconds: float

@@ -154,3 +154,13 @@ def test_where_nothing_learns_no_gradient_is_formed(monkeypatch: pytest.MonkeyPa
         total, _ = cross_entropy(hidden, targets, weights, head=head)
         logs, _ = token_log_probabilities(hidden, targets, head=head)
     torch.testing.assert_close(total, -(weights * logs).sum())
+
+
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_the_entropy_does_not_depend_on_where_logits_lie(offset: float) -> None:
+    g = torch.Generator().manual_seed(0)
+    head = torch.cat([5 * torch.randn(500, 7, generator=g), torch.full((500, 1), offset)], 1)
+    hidden = torch.cat([torch.randn(40, 7, generator=g), torch.ones(40, 1)], 1)
+    _, entropy = token_log_probabilities(hidden, torch.zeros(40, dtype=torch.int64), head=head)
+    exact = torch.distributions.Categorical(logits=F.linear(hidden, head).double()).entropy()
+    torch.testing.assert_close(entropy.double(), exact, atol=3e-6, rtol=0)

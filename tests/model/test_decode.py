@@ -89,12 +89,13 @@ def test_a_row_is_the_same_to_the_bit_in_any_batch(count: int, weights: str) -> 
         together, single = rows.advance([token] * len(prompts)), alone.advance([token])
 
 
+@pytest.mark.parametrize("changes", [{}, {"sliding_window": 5}, {"sliding_window": 20}], ids=variant_name)
 @pytest.mark.parametrize("length", [6, 16, 37])
-def test_equal_prompts_are_read_once_and_go_their_own_ways(length: int) -> None:
-    model = tiny.model()
+def test_equal_prompts_are_read_once_and_go_their_own_ways(length: int, changes: dict[str, Any]) -> None:
+    model = tiny.model(**changes)
     made, (first, second) = CompiledDecoder(model), tiny.prompts([length, 4])
-    rows, logits = made.begin([first, second, first], capacity=length + 4)
-    alone, single = made.begin([first], capacity=length + 4)
+    rows, logits = made.begin([first, second, first], capacity=length + 26)
+    alone, single = made.begin([first], capacity=length + 26)
     assert torch.equal(logits[0], logits[2])
     assert torch.equal(logits[2], single[0])
     for step, tokens in enumerate(([1, 2, 3], [4, 5, 6])):
@@ -103,7 +104,11 @@ def test_equal_prompts_are_read_once_and_go_their_own_ways(length: int) -> None:
     for row, text in enumerate([[*first, 1, 4], [*second, 2, 5], [*first, 3, 6]]):
         torch.testing.assert_close(logits[row], reference(model, text)[-1], atol=1e-4, rtol=1e-4)
     rows.select([2])
-    assert torch.equal(rows.advance([7])[0], alone.advance([7])[0])
+    for token in range(22):
+        assert torch.equal(rows.advance([token])[0], alone.advance([token])[0])
+    torch.testing.assert_close(
+        alone.advance([7])[0], reference(model, [*first, 3, 6, *range(22), 7])[-1], atol=1e-4, rtol=1e-4
+    )
 
 
 def test_rows_have_the_room_that_was_asked_for() -> None:

@@ -91,6 +91,12 @@ def test_kernel_and_torch_draw_the_same(temperature: float) -> None:
     torch.testing.assert_close(logs, (logits / temperature).log_softmax(-1)[range(300), by_kernel])
 
 
+@pytest.mark.parametrize(("logit", "temperature"), [(float("nan"), 1.0), (-float("inf"), 1.0), (1.0, 1e-45)])
+def test_of_no_numbers_nothing_is_drawn(logit: float, temperature: float) -> None:
+    with pytest.raises(InputError, match="not finite"):
+        pick(torch.full((2, 5), logit), temperature=temperature, top_p=1.0, draws=[0.5] * 2)
+
+
 def test_what_cannot_be_is_never_drawn() -> None:
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf], [-torch.inf, -torch.inf, -1e4]])
     for mark in (0.0, 1 - 2**-53):

@@ -47,11 +47,18 @@ SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]
     ({"messages": CHAT}, "conversations", 6 / 9),
     ({"conversations": SHARED}, "conversations", 6 / 9),
     ({"instruction": "Say hello.", "output": "Hello."}, "conversations", 6 / 17),
+    ({"messages": [*CHAT, CHAT[0], {**CHAT[1], "weight": 0}]}, "conversations", 6 / 19),
+    ({"messages": [CHAT[0], {"role": ["x"], "content": "Hello."}]}, "conversations", 0),
     ({"text": "Only a text."}, "documents", 1),
 ])  # fmt: skip
 def test_what_rows_are_is_told_from_their_fields(tmp_path: Path, row: object, kind: str, learned: float) -> None:
     found = surveyed(rows(tmp_path / "rows.jsonl", row, row))
     assert (found.kind, found.learned) == (kind, pytest.approx(learned))
+
+
+def test_of_documents_beside_conversations_nothing_is_an_answer(tmp_path: Path) -> None:
+    path = rows(tmp_path / "rows.jsonl", {"messages": CHAT}, {"messages": CHAT}, {"text": "A text of its own."})
+    assert surveyed(path).learned == pytest.approx(6 / 9)
 
 
 def test_rows_that_cannot_be_read_are_counted(tmp_path: Path) -> None:

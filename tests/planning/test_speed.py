@@ -8,6 +8,7 @@ import pytest
 
 from hornbook.model.cost import forward_flops, training_flops
 from hornbook.model.dial import shape
+from hornbook.planning import speed
 from hornbook.planning.cluster import PUBLISHED, gpu_hours, share
 from hornbook.planning.machines import table
 from hornbook.planning.memory import Cell
@@ -37,11 +38,26 @@ def test_a_probe_takes_the_steps_that_it_is_told_and_says_so() -> None:
     assert found.seconds(1e6, architecture=TINY.architecture, length=32) > 1e6 / found.tokens_per_second
 
 
-@pytest.mark.parametrize("learned", [1.0, 0.25])
-def test_a_probe_learns_the_ends_of_its_documents(learned: float) -> None:
-    weights = _batch(TINY, learned).weights
-    assert weights.mean() == learned
-    assert weights.view(2, 2, 16)[:, :, -1].all()
+@pytest.mark.parametrize(("learned", "each"), [(1.0, 16), (0.25, 4), (0.0005, 1)])
+def test_a_probe_learns_the_ends_of_its_documents(learned: float, each: int) -> None:
+    weights = _batch(TINY, learned).weights.view(2, 2, 16)
+    assert (weights.sum(2) == each).all()
+    assert weights[:, :, -1].all()
+
+
+@pytest.mark.parametrize(("update", "each", "steps", "seconds"), [
+    (0.5, 0.25, 20, 0.5 + 8 * 0.25),
+    (0.5, 0.25, 4, 0.5 + 8 * 0.25),
+    (0.0, 0.25, 1, 8 * 0.25),
+    (1.0, -0.125, 5, 0.5),
+])  # fmt: skip
+def test_a_line_through_short_and_long_steps_gives_those_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, update: float, each: float, steps: int, seconds: float
+) -> None:
+    """The last: long steps that happened to be the faster ones, of which no run gets faster than they were."""
+    monkeypatch.setattr(speed, "step_seconds", lambda cell, counts, learned: (update + each * n for n in counts))
+    found = probe(TINY, step_tokens=8 * 64, steps=steps)
+    assert found.tokens_per_second == pytest.approx(8 * 64 / seconds)
 
 
 def test_an_update_is_paid_by_the_tokens_that_share_it() -> None:

@@ -1,4 +1,4 @@
-"""The next token of each row with its log-probability, in two passes over the vocabulary and part of a third."""
+"""The next token of each row and its log-probability, with nothing as large as the logits in between."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hornbook.model.compiled.kernels import Floats, Whole, exponentials, kernel, summing
 
 NO_CHANCE = np.float32(-80)
-"""log of a probability beside that of the likeliest token, at which float32 is near its end."""
+"""Tokens less likely than e^-80 of the likeliest are never drawn: float32 is near its end there."""
 
 
 @kernel

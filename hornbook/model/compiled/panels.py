@@ -51,9 +51,9 @@ class Panels:
     def refresh(self) -> None:
         """Read the weights again, into the same memory: several times as fast as new panels."""
         weights, filled = [stored_weight(module) for module in self.modules], 0
+        # Only where one ends within a panel: to put them together is a copy as long as the one into the panels.
         if any(len(weight) % LANES for weight in weights):
             weights = [F.pad(torch.cat(weights), (0, 0, 0, self.width - sum(map(len, weights))))]
-        # To put them together first would be a copy as long as the one into the panels.
         for weight in weights:
             panels = len(weight) // LANES
             self.lanes[filled : filled + panels].copy_(weight.reshape(panels, LANES, -1).transpose(1, 2))
