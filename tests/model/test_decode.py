@@ -173,6 +173,7 @@ def test_an_adapter_of_weights_is_decoded_by_kernels_and_can_be_off(changes: dic
 @pytest.mark.parametrize("changes", [{}, {"sliding_window": 4}, {"learned_positions": True}], ids=variant_name)
 def test_texts_go_on_from_a_soft_prompt(changes: dict[str, Any], kind: Any) -> None:
     model, texts = tiny.model(**changes), tiny.prompts([9, 24])
+    texts.append(texts[1])
     kind(model, tokens=18, seed=0)
     made = decoder(model)
     assert isinstance(made, CompiledDecoder)
