@@ -103,9 +103,7 @@ def memory(**_: Any) -> Measured:
 def begun(told: dict[str, Any]) -> dict[str, float]:
     """Bytes of a process that has loaded and set up all that it will, and holds next to no model."""
     from hornbook.memory import resident
-    from hornbook.planning.speed import step_seconds
-
-    list(step_seconds(cell_of(told), [1]))
+    take_steps(cell_of(told), 1)
     gc.collect()
     return {"resident": resident()}
 
@@ -113,10 +111,15 @@ def begun(told: dict[str, Any]) -> dict[str, float]:
 def stepped(told: dict[str, Any]) -> dict[str, float]:
     """Bytes at the most of a process that takes three steps."""
     from hornbook.memory import resident_peak
-    from hornbook.planning.speed import step_seconds
-
-    list(step_seconds(cell_of(told), [1, 1, 1]))
+    take_steps(cell_of(told), 3)
     return {"resident": resident_peak()}
+
+
+def take_steps(cell: Cell, count: int) -> None:
+    from hornbook.planning.speed import ready, step_seconds
+    from hornbook.planning.work import windows
+
+    list(step_seconds(ready(cell), cell, [(windows(cell),)] * count))
 
 
 # -- time -------------------------------------------------------------------------------------------------------------

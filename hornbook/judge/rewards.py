@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from hornbook.judge.metrics import Accuracy, accuracy, preferred
-from hornbook.judge.score import POSITIONS, Tokens, by_length, evaluating
+from hornbook.judge.score import Tokens, at_once, by_length, evaluating
 from hornbook.model.reward import RewardModel
 
 
@@ -15,16 +15,17 @@ def conversation_rewards(
     model: RewardModel,
     conversations: Sequence[Tokens],
     *,
-    positions: int = POSITIONS,
+    positions: int | None = None,
     autocast: torch.dtype | None = None,
 ) -> list[float]:
     """The reward of each conversation, given as its token ids: the score of its last token.
 
-    About `positions` tokens, padding included, are computed at a time.
+    About `positions` tokens (or `at_once`), padding included, are computed at a time.
     """
     found = [0.0] * len(conversations)
     with evaluating(model, autocast=autocast):
-        for group in by_length([len(tokens) for tokens in conversations], positions):
+        most = positions or at_once(next(model.parameters()).device)
+        for group in by_length([len(tokens) for tokens in conversations], most):
             for i, reward in zip(group, _rewards(model, [conversations[i] for i in group]), strict=True):
                 found[i] = reward
     return found

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from hornbook.model.transformer import Transformer
 
-POSITIONS = 8192
-"""Of one forward pass, padding included."""
+POSITIONS, CPU_POSITIONS = 8192, 1024
+"""Of one forward pass, padding included, on a GPU and on a CPU, which gains nothing by more: what a layer makes of
+them should stay in its caches, and of rows that are computed together the shorter ones are padded."""
 CHUNK = 1024
 """Positions whose logits exist at one time."""
 
@@ -48,12 +49,13 @@ class Compression:
 
 
 def log_likelihoods(
-    model: Transformer, sequences: Sequences, *, positions: int = POSITIONS, autocast: torch.dtype | None = None
+    model: Transformer, sequences: Sequences, *, positions: int | None = None, autocast: torch.dtype | None = None
 ) -> list[LogLikelihood]:
-    """One for each sequence, in their order; computed longest first, `positions` at a time."""
+    """One for each sequence, in their order; computed longest first, `positions` (or `at_once`) at a time."""
     found: dict[int, LogLikelihood] = {}
     with evaluating(model, autocast=autocast):
-        for group in by_length([len(tokens) - 1 for tokens, _ in sequences], positions):
+        lengths = [len(tokens) - 1 for tokens, _ in sequences]
+        for group in by_length(lengths, positions or at_once(next(model.parameters()).device)):
             rows = [sequences[i] for i in group]
             found |= zip(group, _score(model, rows), strict=True)
     return [found[i] for i in range(len(sequences))]
@@ -65,7 +67,7 @@ def bits_per_byte(
     *,
     separator: int,
     context: int,
-    positions: int = POSITIONS,
+    positions: int | None = None,
     autocast: torch.dtype | None = None,
 ) -> Compression:
     """Predict documents given as (token ids, UTF-8 bytes), the ids with or without the separator in front.
@@ -80,6 +82,11 @@ def bits_per_byte(
         size += length
     scores = log_likelihoods(model, windows, positions=positions, autocast=autocast)
     return Compression(-math.fsum(s.nats for s in scores), sum(s.tokens for s in scores), size)
+
+
+def at_once(device: torch.device) -> int:
+    """Positions of a forward pass of an evaluation, padding included."""
+    return CPU_POSITIONS if device.type == "cpu" else POSITIONS
 
 
 @contextmanager

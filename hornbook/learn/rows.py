@@ -117,6 +117,15 @@ def read_conversations(path: Path, *, control: Sequence[str] = CONTROL) -> Itera
     return _read(path, "conversation", _conversations, control)
 
 
+def conversation(row: Record, *, id: str, where: str, control: Sequence[str] = CONTROL) -> Conversation:
+    """One row by itself, as `read_conversations` reads it.
+
+    Raises:
+        Fault: it is none.
+    """
+    return _conversations(_place(row, "conversation", id, where, control))[0]
+
+
 def read_preferences(path: Path, *, control: Sequence[str] = CONTROL) -> Iterator[Preference | BadRow]:
     """Pairs of answers; without a prompt of its own, a pair's prompt is what the two share."""
     return _read(path, "preference", _preferences, control)
@@ -166,13 +175,16 @@ def _read(path: Path, kind: Kind, make: Callable[[_Place], list[T]], control: Se
         try:
             if isinstance(row, Fault):
                 raise row
-            name = _unique(row, seen)
-            format = formats.find(row, kind)
-            unused = format.unused(row)
-            read_as = format.name + (f" (not used: {', '.join(unused)})" if unused else "")
-            yield from make(_Place(name, f"{path.name} row {number}", format.parse(row), unused, read_as, control))
+            yield from make(_place(row, kind, _unique(row, seen), f"{path.name} row {number}", control))
         except Fault as fault:
             yield fault.of(path.name, number)
+
+
+def _place(row: Record, kind: Kind, id: str, where: str, control: Sequence[str]) -> _Place:
+    format = formats.find(row, kind)
+    unused = format.unused(row)
+    read_as = format.name + (f" (not used: {', '.join(unused)})" if unused else "")
+    return _Place(id, where, format.parse(row), unused, read_as, control)
 
 
 def _unique(row: Record, seen: dict[str, int]) -> str:

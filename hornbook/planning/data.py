@@ -7,18 +7,21 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import orjson
 import torch
 from tokenizers import Tokenizer
 
 from hornbook.errors import EmptyInput
 from hornbook.judge.score import bits_per_byte
-from hornbook.learn.faults import Fault
-from hornbook.learn.turns import ROLES, turns
+from hornbook.learn.chat import encode_conversation
+from hornbook.learn.examples import Example
+from hornbook.learn.faults import BadRow, Fault
+from hornbook.learn.records import Record, read_records
+from hornbook.learn.rows import Conversation, conversation
 from hornbook.model.transformer import Transformer
 from hornbook.text import bpe
 from hornbook.text.archives.warc import Page
@@ -26,7 +29,7 @@ from hornbook.text.contamination import Index, overlaps, read_texts
 from hornbook.text.document import Document, Malformed, order_key
 from hornbook.text.duplicates.exact import fingerprint
 from hornbook.text.duplicates.minhash import band_keys, signatures
-from hornbook.text.files import find_files
+from hornbook.text.files import find_files, kind_of
 from hornbook.text.language import CUTOFF, UNKNOWN, identify
 from hornbook.text.pages.extract import page_document
 from hornbook.text.read import read_file
@@ -36,12 +39,21 @@ SAMPLE = 4_000_000
 """Bytes of text that languages, tokens and near duplicates are counted on; all of it is read for the rest."""
 SCORED = 60_000
 """Bytes that a base predicts, of the data and of general text."""
+EXAMPLES = 256
+"""Conversations that are encoded as they will be learned, at most."""
 BANDS, ROWS_A_BAND = 14, 8
 """Of signatures: texts that share 3 of 4 runs of words are found 4 times in 5 (arXiv 2406.17557 has the same)."""
-MESSAGES = ("messages", "conversations")
-"""Fields whose rows are conversations."""
+ROWS = (".jsonl", ".ndjson", ".json", ".parquet")
+"""Files of rows, each a conversation or a document."""
 GENERAL = Path(__file__).with_name("general.txt")
 """Plain English that a base is sure to find ordinary, where no other general text is given."""
+
+
+Row = tuple[str, Conversation | None]
+"""A text, and the conversation whose it is."""
+Encode = Callable[[Conversation], Example | BadRow]
+UNCUT = 2**31
+"""Tokens of a conversation, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +80,8 @@ class Data:
     words: int
     """Different words that make up 95 in 100 of the sample's: how narrow it is."""
     malformed: int
-    learned: float = 1.0
-    """Share of the text that is learned: of what is said in conversations the answers."""
+    examples: tuple[Example, ...] = ()
+    """Some of the conversations as they will be learned, none of them cut."""
     leaks: Mapping[str, int] = field(default_factory=dict)
     """Documents that share a run of 13 words with an evaluation set, by its name."""
     bits_per_byte: float | None = None
@@ -78,7 +90,16 @@ class Data:
 
     @property
     def tokens(self) -> int:
+        """Of conversations with what the chat template puts around them."""
+        if self.examples:
+            return round(self.documents * sum(len(one.tokens) - 1 for one in self.examples) / len(self.examples))
         return round(self.bytes / self.bytes_per_token)
+
+    @property
+    def learned(self) -> float:
+        """Share of the tokens that are: of conversations the answers."""
+        size = sum(len(one.tokens) - 1 for one in self.examples)
+        return sum(int(one.answer.sum()) for one in self.examples) / size if size else 1.0
 
     @property
     def language(self) -> str:
@@ -97,11 +118,13 @@ def survey(
     general: str,
     against: Mapping[str, Path] | None = None,
     score: Callable[[Sequence[str]], float] | None = None,
+    encode: Encode | None = None,
 ) -> Data:
     """Read it once.
 
     tokenizer: of the base; without one, tokens are those of a small one, learned from the sample.
     score: bits per byte of some texts.
+    encode: a conversation as the base will learn it; without it, by our own template.
 
     Raises:
         UsageError: there is nothing.
@@ -109,11 +132,12 @@ def survey(
         EmptyInput: it holds no text.
     """
     found = _Reading({name: Index.build({name: read_texts(path)}) for name, path in (against or {}).items()})
-    for text in found.texts(source):
-        found.take(text)
+    for row in found.rows(source):
+        found.take(row)
     if not found.size:
         raise EmptyInput(f"{source} holds no text to learn from", hint="a folder of .txt, .md, .jsonl, .parquet, ...")
-    texts = [text for _, _, text in sorted(found.sample, reverse=True)]
+    sample = sorted(found.sample, key=lambda one: one[0], reverse=True)
+    texts = [text for _, _, (text, _) in sample]
     tokenizer = tokenizer or bpe.train(texts, vocabulary=_vocabulary(found.size))
     ids = bpe.encode_texts(tokenizer, texts)
     plain = bpe.encode_texts(tokenizer, [general])[0]
@@ -131,7 +155,7 @@ def survey(
         near_duplicates=_near(texts),
         words=_words(texts),
         malformed=found.malformed,
-        learned=found.answers / max(1, found.spoken) if kind == "conversations" else 1.0,
+        examples=_examples([said for _, _, (_, said) in sample], tokenizer, encode) if kind == "conversations" else (),
         leaks=dict(found.leaks),
         bits_per_byte=score(_first(texts, SCORED)) if score else None,
         general_bits_per_byte=score([general]) if score else None,
@@ -143,13 +167,12 @@ class _Reading:
 
     def __init__(self, indexes: Mapping[str, Index]) -> None:
         self.files = self.documents = self.conversations = self.size = self.malformed = 0
-        self.spoken = self.answers = 0
         self.seen: set[bytes] = set()
         self.leaks: Counter[str] = Counter()
-        self.sample: list[tuple[int, int, str]] = []
+        self.sample: list[tuple[int, int, Row]] = []
         self._indexes, self._sampled = indexes, 0
 
-    def texts(self, source: Path) -> Iterator[str]:
+    def rows(self, source: Path) -> Iterator[Row]:
         # A corpus holds what was removed from it, too.
         kept = source / "documents*.parquet"
         for name, path in find_files(str(kept if any(source.glob(kept.name)) else source)):
@@ -157,37 +180,31 @@ class _Reading:
             for thing in _rows(path, name):
                 if isinstance(thing, Malformed):
                     self.malformed += 1
-                    continue
-                text, answer = thing
-                if answer is not None:
-                    self.conversations += 1
-                    self.spoken += _size([text])
-                    self.answers += _size([answer])
-                yield text
+                else:
+                    yield thing
 
-    def take(self, text: str) -> None:
+    def take(self, row: Row) -> None:
+        text, said = row
         size = len(text.encode("utf-8", "replace"))
         if not size:
             return
         self.documents += 1
+        self.conversations += said is not None
         self.size += size
         self.seen.add(fingerprint(text))
         self.leaks.update(name for name, index in self._indexes.items() if overlaps(text, index))
         # The largest key is the first to go.
-        heapq.heappush(self.sample, (-order_key(f"{self.documents}", seed=0), self.documents, text))
+        heapq.heappush(self.sample, (-order_key(f"{self.documents}", seed=0), self.documents, row))
         self._sampled += size
         while self._sampled > SAMPLE and len(self.sample) > 1:
-            self._sampled -= len(heapq.heappop(self.sample)[2].encode("utf-8", "replace"))
-
-
-Row = tuple[str, str | None]
-"""A text, and what of it is answers; None where it is no conversation."""
+            self._sampled -= _size([heapq.heappop(self.sample)[2][0]])
 
 
 def _rows(path: Path, name: str) -> Iterator[Row | Malformed]:
-    """Each document of a file."""
-    if path.suffix in (".jsonl", ".ndjson"):
-        yield from _json_rows(path)
+    """Each document or conversation of a file."""
+    if kind_of(path) in ROWS:
+        for number, record in read_records(path):
+            yield _row(record, f"{path.name} row {number}") or Malformed(name, number, "neither text nor conversation")
         return
     for thing in read_file(path, name=name):
         if isinstance(thing, Malformed):
@@ -196,40 +213,24 @@ def _rows(path: Path, name: str) -> Iterator[Row | Malformed]:
             yield text, None
 
 
-def _json_rows(path: Path) -> Iterator[Row | Malformed]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                yield Malformed(path.name, number, str(error))
-                continue
-            yield _row(row) or Malformed(path.name, number, "neither text nor messages")
-
-
-def _row(row: object) -> Row | None:
-    if not isinstance(row, dict):
+def _row(record: Record | Fault, where: str) -> Row | None:
+    if isinstance(record, Fault):
         return None
-    key = next((key for key in MESSAGES if isinstance(row.get(key), list)), None)
-    if key is not None:
-        return _conversation(row[key], key)
-    if isinstance(row.get("text"), str):
-        return row["text"], None
-    asked = [row[key] for key in ("instruction", "prompt", "question", "input") if isinstance(row.get(key), str)]
-    answered = [row[key] for key in ("output", "response", "completion", "answer") if isinstance(row.get(key), str)]
-    return ("\n".join((*asked, *answered)), "\n".join(answered)) if asked and answered else None
-
-
-def _conversation(messages: list[Any], key: str) -> Row | None:
     try:
-        said = [turn for turn in turns(messages, key) if isinstance(turn.content, str)]
+        said = conversation(record, id=where, where=where)
     except Fault:
-        return None
-    learned = (turn for turn in said if isinstance(turn.role, str) and ROLES.get(turn.role) == "assistant")
-    answers = [turn.content for turn in learned if turn.weight != 0]
-    return "\n".join(turn.content for turn in said), "\n".join(answers)
+        text = record.get("text")
+        return (text, None) if isinstance(text, str) else None
+    return "\n".join(message["content"] for message in said.messages), said
+
+
+def _examples(
+    sample: Sequence[Conversation | None], tokenizer: Tokenizer, encode: Encode | None
+) -> tuple[Example, ...]:
+    """The first of a sample."""
+    encode = encode or partial(encode_conversation, tokenizer=tokenizer, length=UNCUT)
+    encoded = (encode(said) for said in sample[:EXAMPLES] if said is not None)
+    return tuple(one for one in encoded if not isinstance(one, BadRow))
 
 
 def _text(thing: Page | Document) -> str:

@@ -31,9 +31,11 @@ HOLES = 0.25
 working); measured in processes whose heap is kept tidy (`hornbook.memory`; docs/decisions.md)."""
 CONTEXT = 600_000_000
 """Bytes that CUDA takes on a GPU for itself and for the workspace of products."""
-PROCESS, MOST_PROCESS = 560_000_000, 750_000_000
-"""Bytes of a process before it has a model, expected and at most. Measured were 450 million of `sft` by itself, and 750
-of `pretrain` in a recipe, after the stages that read text; the first number is between them."""
+PROCESS = {"conversations": 450_000_000, "documents": 560_000_000}
+"""Bytes of a process before it has a model, by what it learns from: of `sft` by itself, and of `pretrain` in a recipe,
+after the stages that read text (measured)."""
+MOST_PROCESS = 750_000_000
+"""The same at most: seen after stages that read much text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +129,7 @@ def _part(cell: Cell) -> Part:
         accumulates=cell.accumulates,
         packed=cell.packed,
         autocast=cell.autocast,
+        gpu=cell.gpu,
     )
 
 
@@ -139,9 +142,10 @@ def _as_on_a_gpu(cell: Cell) -> Cell:
     return replace(cell, rows=-(-cell.rows * cell.length // longer), length=longer)
 
 
-def expected(memory: Memory, machine: Machine) -> int:
-    """Bytes that a run will be seen to take at its most: of a CPU's process, of tensors on a GPU."""
-    return PROCESS + memory.resident if machine.kind == "cpu" else memory.peak
+def expected(memory: Memory, machine: Machine, kind: str) -> int:
+    """Bytes that a run on conversations or documents will be seen to take at its most: of a CPU's process, of tensors
+    on a GPU."""
+    return PROCESS[kind] + memory.resident if machine.kind == "cpu" else memory.peak
 
 
 def needed(memory: Memory, machine: Machine) -> int:

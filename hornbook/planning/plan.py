@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from hornbook.errors import UsageError
-from hornbook.learn.hyperparameters import TOKENS_PER_PARAMETER, step_sequences
+from hornbook.learn.hyperparameters import TOKENS_PER_PARAMETER
 from hornbook.model.architecture import Architecture
 from hornbook.model.cost import parameters
 from hornbook.model.dial import shape
-from hornbook.planning import cluster, speed
+from hornbook.planning import cluster, speed, work
 from hornbook.planning.advice import decide, supported
 from hornbook.planning.base import Base
 from hornbook.planning.data import Data
@@ -21,18 +21,12 @@ from hornbook.planning.methods import METHODS, Name
 from hornbook.planning.situation import Decision, Fit, Situation
 from hornbook.planning.speed import Bill, Speed, bill, estimated
 
-CONVERSATIONS = 32
-"""In a step of finetuning."""
 EPOCHS = {"documents": 1.0, "conversations": 2.0}
 """Times that data are read where the hours allow: what the stages do by themselves."""
 LENGTHS = {"documents": 1024, "conversations": 512}
 """Tokens of a row, where the model has as many positions."""
 NEW_LENGTH = 256
 """The same of a new model (the default of `pretrain`)."""
-EVALUATIONS, MOST_EVALUATED = 9, 50_000
-"""Times that a run measures itself, before, after and between, and held-out tokens of each time, at most."""
-HELD_OUT = {"documents": 0.02, "conversations": 0.05}
-"""Share of the data that is held out (`tokenize`, `training.reading`)."""
 MOST_ROWS = 16
 """Of a micro-batch."""
 DEEPEST = 32
@@ -61,6 +55,8 @@ class Option:
     learns: int
     """Numbers that are trained."""
     step_tokens: int
+    share: float
+    """Of the data's tokens those that steps compute in one epoch."""
     evaluated: float
     """Tokens that a run measures itself on, in all."""
     hours_buy: float
@@ -71,10 +67,9 @@ class Option:
         return METHODS[self.method].title
 
     def seconds(self, tokens: float) -> float:
-        """Of a run on so many tokens."""
-        return self.speed.seconds(
-            tokens, evaluated=self.evaluated, architecture=self.cell.architecture, length=self.cell.length
-        )
+        """Of a run on so many tokens of the data, in whole steps."""
+        steps = ceil(tokens * self.share / self.step_tokens)
+        return self.speed.seconds(steps * self.step_tokens, evaluated=self.evaluated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +132,7 @@ def make(
     wanted = method or WAYS.get(decision.way)
     chosen = next((one for one in options if one.method == wanted), None)
     if chosen and chosen.fits and probe_steps:
-        chosen = _probed(chosen, machine, hours=hours, steps=probe_steps, learned=data.learned)
+        chosen = _probed(chosen, data, machine, hours=hours, steps=probe_steps)
         options = tuple(chosen if one.method == wanted else one for one in options)
     return Plan(
         data=data,
@@ -182,8 +177,8 @@ def _length(data: Data, base: Base | None) -> int:
 def _option(
     name: Name, architecture: Architecture, data: Data, machine: Machine, *, hours: float, length: int
 ) -> Option:
-    step_tokens = _step_tokens(data, architecture, name, length=length)
     cell = Cell(architecture=architecture, method=name, rows=1, length=length, autocast=machine.autocast)
+    step_tokens = work.step_tokens(data, cell)
     again = replace(cell, recompute=True, accumulates=step_tokens > length)
     in_a_step = ceil(step_tokens / length)
     # One conversation keeps a CPU busy, and is what training takes there by default.
@@ -205,23 +200,16 @@ def _option(
         speed=rate,
         learns=trainable(architecture, name),
         step_tokens=step_tokens,
-        evaluated=EVALUATIONS * min(MOST_EVALUATED, HELD_OUT[data.kind] * data.tokens),
+        share=work.share(data, length=length),
+        evaluated=work.evaluated(data, length=length),
         hours_buy=0.0,
     )
     return replace(option, hours_buy=_bought(option, hours) if fits else 0.0)
 
 
 def _bought(option: Option, hours: float) -> float:
-    """Tokens that the hours are enough for."""
-    return max(0.0, (hours * 3600 - option.seconds(0)) * option.speed.tokens_per_second)
-
-
-def _step_tokens(data: Data, architecture: Architecture, name: Name, *, length: int) -> int:
-    """Tokens of an update, as the stages choose them."""
-    if data.kind == "conversations":
-        return round(CONVERSATIONS * min(length, data.tokens / data.documents))
-    total = TOKENS_PER_PARAMETER * parameters(architecture) if name == "pretrain" else data.tokens
-    return step_sequences(total, length=length) * length
+    """Tokens of the data that the hours are enough for."""
+    return max(0.0, (hours * 3600 - option.seconds(0)) * option.speed.tokens_per_second) / option.share
 
 
 def _situation(
@@ -244,13 +232,14 @@ def _situation(
     )
 
 
-def _probed(option: Option, machine: Machine, *, hours: float, steps: int, learned: float) -> Option:
+def _probed(option: Option, data: Data, machine: Machine, *, hours: float, steps: int) -> Option:
     """With a speed that was measured, where this is the machine and the steps are short enough."""
-    supposed = option.speed.tokens_per_second
-    seconds = speed.expected(option.cell, step_tokens=option.step_tokens, steps=steps, tokens_per_second=supposed)
+    cell, micro = option.cell, work.micro_batches(data, option.cell)
+    seconds = speed.expected(micro, steps=steps, tokens_per_second=option.speed.tokens_per_second)
     if not machine.measured or seconds > speed.LONGEST:
         return option
-    rate = speed.probe(option.cell, step_tokens=option.step_tokens, steps=steps, learned=learned)
+    held_out = work.held_out(data, cell)
+    rate = speed.probe(cell, micro, held_out, step_tokens=option.step_tokens, steps=steps)
     option = replace(option, speed=rate)
     return replace(option, hours_buy=_bought(option, hours))
 

@@ -11,7 +11,8 @@ import tomli_w
 from hornbook.errors import UsageError
 from hornbook.planning.memory import expected
 from hornbook.planning.methods import METHODS
-from hornbook.planning.plan import CONVERSATIONS, EPOCHS, Option, Plan, vocabulary
+from hornbook.planning.plan import EPOCHS, Option, Plan, vocabulary
+from hornbook.planning.work import CONVERSATIONS
 
 Tables = dict[str, dict[str, Any]]
 
@@ -47,7 +48,7 @@ def planned(plan: Plan, option: Option) -> dict[str, float]:
     """What a run is compared with: seconds, bytes and tokens a second."""
     return {
         "seconds": round(option.seconds(plan.tokens), 1),
-        "memory": expected(option.memory, plan.machine),
+        "memory": expected(option.memory, plan.machine, plan.data.kind),
         "memory_at_most": option.needed,
         "tokens_per_second": round(option.speed.tokens_per_second, 1),
     }

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hornbook.judge.score import CHUNK, at_once
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
 from hornbook.learn.loop import next_token, train
@@ -27,8 +28,6 @@ Kinds = Counter[str]
 """Bytes by kind: `weights`, `gradients`, `optimizer`, `activations`, `logits`, and `working` for all others."""
 FEW, MORE = 2, 3
 """Layers of the two rehearsals."""
-SCORED_AT_ONCE, LOGITS_AT_ONCE = 8192, 1024
-"""Positions of an evaluation's forward pass and of its logits (judge/score.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +45,7 @@ class Part:
     packed: bool = True
     """Rows hold several documents, which do not see each other."""
     autocast: torch.dtype | None = None
+    gpu: bool = False
 
 
 def rehearse(architecture: Architecture, part: Part) -> dict[str, Kinds]:
@@ -200,13 +200,14 @@ def _scoring(architecture: Architecture, part: Part) -> Kinds:
     with without_numbers(ledger), torch.no_grad():
         _materialize(model, ledger)
         ledger.begin("evaluation")
-        tokens = torch.zeros(max(1, SCORED_AT_ONCE // part.length), part.length, dtype=torch.int64)
+        rows = max(1, at_once(torch.device("cuda" if part.gpu else "cpu")) // part.length)
+        tokens = torch.zeros(rows, part.length, dtype=torch.int64)
         with torch.autocast("cpu", part.autocast, enabled=part.autocast is not None):
             hidden = model.hidden(tokens)
             # Those that are scored: all of them.
             chosen = hidden.view(-1, hidden.shape[-1]).clone()
             ledger.begin("evaluation", "logits")
-            piece = chosen[:LOGITS_AT_ONCE]
+            piece = chosen[:CHUNK]
             nn.functional.cross_entropy(model.head(piece).float(), tokens.view(-1)[: len(piece)], reduction="none")
     return ledger.peaks["evaluation"]
 

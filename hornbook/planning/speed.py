@@ -10,14 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
+from itertools import cycle, islice
+from statistics import fmean, median
 
-import torch
-
+from hornbook.judge.score import Sequences, log_likelihoods
 from hornbook.learn.batches import Batch
 from hornbook.learn.carry import carried
 from hornbook.learn.loop import next_token, train
-from hornbook.model.architecture import Architecture
 from hornbook.model.cost import attention_flops, forward_flops, training_flops
 from hornbook.model.transformer import Transformer
 from hornbook.planning.machines import Machine
@@ -32,7 +31,7 @@ UPDATE_BYTES = 28
 STEPS, WARM = 20, 3
 """Steps of a probe, and the first of them, which do not count: memory is new to the process there."""
 MICRO_BATCHES = 4
-"""Of a long step in a probe, beside short ones of one: the line through both is drawn on to those of a real step."""
+"""Of a long step in a probe, beside short ones of one: the line through both is drawn on to a whole step."""
 LONGEST = 90.0
 """Seconds that a probe may be expected to take."""
 START = 3.0
@@ -46,14 +45,15 @@ class Speed:
     """Of training with micro-batches of some shape on a machine."""
 
     tokens_per_second: float
-    flops_per_token: float
+    """That steps compute."""
+    evaluated_per_second: float
+    """Held-out tokens."""
     probed: bool
     """Measured by steps of the training itself."""
 
-    def seconds(self, tokens: float, *, evaluated: float = 0.0, architecture: Architecture, length: int) -> float:
+    def seconds(self, tokens: float, *, evaluated: float = 0.0) -> float:
         """Of a run that trains on so many tokens and measures itself on so many in all."""
-        forward = forward_flops(architecture, length=length) / self.flops_per_token
-        return START + (tokens + evaluated * forward) / self.tokens_per_second
+        return START + tokens / self.tokens_per_second + evaluated / self.evaluated_per_second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,51 +80,59 @@ def step_flops(cell: Cell) -> float:
 
 def estimated(cell: Cell, machine: Machine, *, step_tokens: int) -> Speed:
     """By formula: `step_tokens` share one update."""
-    flops = step_flops(cell)
-    computing = flops / (machine.rate * EFFICIENCY.get(machine.kind, 0.4))
+    rate = machine.rate * EFFICIENCY.get(machine.kind, 0.4)
     updating = UPDATE_BYTES * trainable(cell.architecture, cell.method) / machine.bandwidth / step_tokens
-    return Speed(tokens_per_second=1 / (computing + updating), flops_per_token=flops, probed=False)
+    return Speed(
+        tokens_per_second=1 / (step_flops(cell) / rate + updating),
+        evaluated_per_second=rate / forward_flops(cell.architecture, length=cell.length),
+        probed=False,
+    )
 
 
-def probe(cell: Cell, *, step_tokens: int, steps: int = STEPS, learned: float = 1.0) -> Speed:
-    """Steps of the training itself on this machine, short and long in turn: the medians of those after the first few.
+def probe(cell: Cell, micro: Sequence[Batch], held_out: Sequences, *, step_tokens: int, steps: int = STEPS) -> Speed:
+    """Steps of the training itself on this machine, short and long in turn, and an evaluation.
 
-    learned: the share of the tokens that are; what follows the last attention is computed for those alone.
+    micro: micro-batches of a typical step, of which the steps here take some, one after the other.
+    step_tokens: of a whole step.
     """
-    micro_batches, counts = _micro_batches(step_tokens, cell), _counts(step_tokens, cell, steps)
+    model, taken = ready(cell), _steps(micro, steps)
     # The first do not count, but for one of each length.
-    timed = list(zip(counts, step_seconds(cell, counts, learned=learned), strict=True))[min(WARM, max(0, steps - 2)) :]
-    spans = {count: median(span for size, span in timed if size == count) for count, _ in timed}
-    few, more = min(spans), max(spans)
-    # A micro-batch takes no less than nothing and no more than its part of a step, whatever else the machine did.
-    each = spans[more] / more
-    if more > few:
-        each = min(each, max(0.0, (spans[more] - spans[few]) / (more - few)))
-    seconds = spans[more] + (micro_batches - more) * each
-    tokens = micro_batches * cell.rows * cell.length
-    return Speed(tokens_per_second=tokens / seconds, flops_per_token=step_flops(cell), probed=True)
+    timed = list(zip(taken, step_seconds(model, cell, taken), strict=True))[min(WARM, max(0, steps - 2)) :]
+    short, long = (_typical([one for one in timed if len(one[0]) == size]) for size in _sizes(steps))
+    # A token takes no less than nothing and no more than its part of a step, whatever else the machine did.
+    each = long.seconds / long.tokens
+    if long.tokens > short.tokens:
+        each = min(each, max(0.0, (long.seconds - short.seconds) / (long.tokens - short.tokens)))
+    seconds = long.seconds + (step_tokens - long.tokens) * each
+    return Speed(
+        tokens_per_second=step_tokens / seconds,
+        evaluated_per_second=_evaluated_per_second(model, cell, held_out),
+        probed=True,
+    )
 
 
-def expected(cell: Cell, *, step_tokens: int, steps: int, tokens_per_second: float) -> float:
-    """Seconds that a probe will take, by a speed that is supposed."""
-    return sum(_counts(step_tokens, cell, steps)) * cell.rows * cell.length / tokens_per_second
+def expected(micro: Sequence[Batch], *, steps: int, tokens_per_second: float) -> float:
+    """Seconds that the steps of a probe will take, by a speed that is supposed."""
+    return sum(map(_tokens, _steps(micro, steps))) / tokens_per_second
 
 
-def step_seconds(cell: Cell, counts: Sequence[int], *, learned: float = 1.0) -> Iterator[float]:
-    """Seconds of each step, of so many micro-batches."""
-    method = METHODS[cell.method]
+def ready(cell: Cell) -> Transformer:
+    """A model of that shape with random weights, ready to learn in that way."""
     model = Transformer(cell.architecture).initialize(0)
-    method.prepare(model, recompute=cell.recompute)
-    optimizer = method.make_optimizer(model)
-    batch = _batch(cell, learned)
+    METHODS[cell.method].prepare(model, recompute=cell.recompute)
+    return model
+
+
+def step_seconds(model: Transformer, cell: Cell, steps: Sequence[Sequence[Batch]]) -> Iterator[float]:
+    """Seconds of each step, given as its micro-batches."""
     started = time.perf_counter()
     for _ in train(
         model,
-        batches=lambda step: (batch,) * counts[step],
+        batches=lambda step: steps[step],
         loss=next_token,
-        optimizer=optimizer,
+        optimizer=METHODS[cell.method].make_optimizer(model),
         schedule=lambda step: 1e-3,
-        steps=len(counts),
+        steps=len(steps),
         autocast=cell.autocast,
         carry=carried(model, autocast=cell.autocast),
     ):
@@ -133,25 +141,41 @@ def step_seconds(cell: Cell, counts: Sequence[int], *, learned: float = 1.0) -> 
         started = now
 
 
-def _counts(step_tokens: int, cell: Cell, steps: int) -> list[int]:
-    """Micro-batches of each step of a probe."""
-    most = min(MICRO_BATCHES, _micro_batches(step_tokens, cell))
-    return [most if step % 2 else 1 for step in range(steps)]
+@dataclass(frozen=True)
+class _Typical:
+    """Of steps of as many micro-batches, which need not hold as many tokens."""
+
+    tokens: float
+    seconds: float
 
 
-def _micro_batches(step_tokens: int, cell: Cell) -> int:
-    return max(1, round(step_tokens / (cell.rows * cell.length)))
+def _typical(timed: Sequence[tuple[Sequence[Batch], float]]) -> _Typical:
+    tokens = fmean(_tokens(step) for step, _ in timed)
+    return _Typical(tokens, tokens * median(seconds / _tokens(step) for step, seconds in timed))
 
 
-def _batch(cell: Cell, learned: float) -> Batch:
-    """Random tokens; where rows are packed, in two documents each, of which the ends are learned."""
-    shape = (cell.rows, cell.length)
-    tokens = torch.randint(cell.architecture.vocab_size, shape, generator=torch.Generator().manual_seed(0))
-    size = cell.length // 2 if cell.packed else cell.length
-    places = torch.arange(cell.length).expand(shape)
-    documents = (places >= size).long() if cell.packed else torch.zeros(shape, dtype=torch.int64)
-    weights = (places % size >= size - max(1, round(learned * size))).float()
-    return Batch(tokens, tokens.roll(-1, 1), weights, documents, ("probe",))
+def _sizes(steps: int) -> tuple[int, int]:
+    """Micro-batches of a short and of a long step."""
+    return 1, MICRO_BATCHES if steps > 1 else 1
+
+
+def _steps(micro: Sequence[Batch], steps: int) -> list[tuple[Batch, ...]]:
+    """Those of a probe: the short ones first, long and short in turn."""
+    sizes, following = _sizes(steps), cycle(micro)
+    return [tuple(islice(following, sizes[step % 2])) for step in range(steps)]
+
+
+def _tokens(step: Sequence[Batch]) -> int:
+    return sum(batch.tokens.numel() for batch in step)
+
+
+def _evaluated_per_second(model: Transformer, cell: Cell, held_out: Sequences) -> float:
+    """The second time: memory is new to the process the first."""
+    for _ in range(2):
+        started = time.perf_counter()
+        log_likelihoods(model, held_out, autocast=cell.autocast)
+        seconds = time.perf_counter() - started
+    return sum(len(tokens) - 1 for tokens, _ in held_out) / seconds
 
 
 def bill(seconds: float, machine: Machine, *, count: int = 1) -> Bill:

@@ -37,11 +37,12 @@ def as_json(plan: Plan, *, source: Path) -> Json:
 
 
 def _data(plan: Plan, source: Path) -> Json:
-    found = vars(plan.data)
+    found = {name: value for name, value in vars(plan.data).items() if name != "examples"}
     return {
         "source": str(source),
         **{name: dict(value) if hasattr(value, "items") else value for name, value in found.items()},
         "tokens": plan.data.tokens,
+        "learned": plan.data.learned,
         "fertility": plan.data.fertility,
     }
 
@@ -84,7 +85,7 @@ def _option(plan: Plan, option: Option) -> Json:
         "fits": option.fits,
         "needed": option.needed,
         "peak": option.memory.peak,
-        "expected": expected(option.memory, plan.machine),
+        "expected": expected(option.memory, plan.machine, plan.data.kind),
         "phase": option.memory.phase,
         "kinds": option.memory.kinds,
         "phases": {phase: kinds.total() for phase, kinds in option.memory.phases.items()},

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 
 from hornbook.config import Bounds, Count, Positive, Takes
-from hornbook.errors import UsageError
+from hornbook.errors import InputError, UsageError
+from hornbook.learn.chat import encode_conversation
 from hornbook.model.weights import load_model
 from hornbook.planning import machines
 from hornbook.planning.base import Base, look_at
-from hornbook.planning.data import GENERAL, Data, scorer, survey
+from hornbook.planning.data import GENERAL, UNCUT, Data, Encode, scorer, survey
 from hornbook.planning.methods import Name
 from hornbook.planning.plan import make
 from hornbook.planning.recipes import write
@@ -21,6 +23,7 @@ from hornbook.planning.told import as_json, as_text, dumped
 from hornbook.progress import say
 from hornbook.report import render_plan
 from hornbook.text import bpe
+from hornbook.training.opening import open_words
 
 MAKES = None
 LARGEST_SCORED = 2_000_000_000
@@ -111,5 +114,23 @@ def _survey(config: Plan, base: Base | None) -> Data:
         model = load_model(base.folder, dtype=torch.float32)
         score = scorer(model, base.tokenizer, separator=bpe.separator_id(base.tokenizer, base.folder))
     return survey(
-        config.data, tokenizer=base.tokenizer if base else None, general=general, against=config.against, score=score
+        config.data,
+        tokenizer=base.tokenizer if base else None,
+        general=general,
+        against=config.against,
+        score=score,
+        encode=_encoder(base) if base and base.tokenizer else None,
+    )
+
+
+def _encoder(base: Base) -> Encode | None:
+    """A conversation as `sft` on the base will learn it; None where that would have no template to write it by."""
+    words = open_words(base.folder)
+    try:
+        template = words.template
+    except InputError as error:
+        say(f"{error.message}, as `sft` needs: planned with ours ({error.hint})")
+        return None
+    return partial(
+        encode_conversation, tokenizer=words.tokenizer, length=UNCUT, template=template, special=words.special
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbook.errors import EmptyInput
+from hornbook.learn.examples import Example
+from hornbook.learn.rows import Conversation
 from hornbook.planning.data import GENERAL, survey
 
 SENTENCES = (
@@ -43,22 +46,42 @@ CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel
 SHARED = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]
 
 
-@pytest.mark.parametrize(("row", "kind", "learned"), [
-    ({"messages": CHAT}, "conversations", 6 / 9),
-    ({"conversations": SHARED}, "conversations", 6 / 9),
-    ({"instruction": "Say hello.", "output": "Hello."}, "conversations", 6 / 17),
-    ({"messages": [*CHAT, CHAT[0], {**CHAT[1], "weight": 0}]}, "conversations", 6 / 19),
-    ({"messages": [CHAT[0], {"role": ["x"], "content": "Hello."}]}, "conversations", 0),
-    ({"text": "Only a text."}, "documents", 1),
+@pytest.mark.parametrize(("row", "kind"), [
+    ({"messages": CHAT}, "conversations"),
+    ({"conversations": SHARED}, "conversations"),
+    ({"instruction": "Say hello.", "output": "Hello."}, "conversations"),
+    ({"prompt": "Say hello.", "completion": "Hello.", "text": "Say hello. Hello."}, "conversations"),
+    ({"text": "Only a text."}, "documents"),
+    ({"messages": [CHAT[0], {"role": ["x"], "content": "Hello."}], "text": "Only a text."}, "documents"),
 ])  # fmt: skip
-def test_what_rows_are_is_told_from_their_fields(tmp_path: Path, row: object, kind: str, learned: float) -> None:
-    found = surveyed(rows(tmp_path / "rows.jsonl", row, row))
-    assert (found.kind, found.learned) == (kind, pytest.approx(learned))
+@pytest.mark.parametrize("file", ["rows.jsonl", "rows.json"])
+def test_what_rows_are_is_told_from_their_fields(tmp_path: Path, row: object, kind: str, file: str) -> None:
+    assert surveyed(rows(tmp_path / file, row, row)).kind == kind
+
+
+def encoded(said: Conversation) -> Example:
+    """A token a character, of which the answers are learned."""
+    answer = [message["role"] == "assistant" for message in said.messages for _ in message["content"]]
+    return Example(said.id, np.zeros(len(answer), np.int64), np.array(answer))
+
+
+def test_conversations_are_counted_as_they_will_be_learned(tmp_path: Path) -> None:
+    again = {"messages": [*CHAT, CHAT[0], {**CHAT[1], "weight": 0}]}
+    found = surveyed(rows(tmp_path / "rows.jsonl", {"messages": CHAT}, again), encode=encoded)
+    assert sorted(len(one.tokens) for one in found.examples) == [8, 16]
+    assert found.tokens == 7 + 15
+    assert found.learned == pytest.approx((6 + 12) / 22)
+
+
+def test_without_a_template_of_the_base_they_are_written_by_ours(tmp_path: Path) -> None:
+    found = surveyed(rows(tmp_path / "rows.jsonl", {"messages": CHAT}))
+    assert 0 < found.learned < 1
+    assert found.tokens > found.bytes / found.bytes_per_token
 
 
 def test_of_documents_beside_conversations_nothing_is_an_answer(tmp_path: Path) -> None:
     path = rows(tmp_path / "rows.jsonl", {"messages": CHAT}, {"messages": CHAT}, {"text": "A text of its own."})
-    assert surveyed(path).learned == pytest.approx(6 / 9)
+    assert len(surveyed(path).examples) == 2
 
 
 def test_rows_that_cannot_be_read_are_counted(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 
+from hornbook.learn.batches import Batch
 from hornbook.model.cost import forward_flops, training_flops
 from hornbook.model.dial import shape
 from hornbook.planning import speed
 from hornbook.planning.cluster import PUBLISHED, gpu_hours, share
 from hornbook.planning.machines import table
 from hornbook.planning.memory import Cell
-from hornbook.planning.speed import _batch, bill, estimated, probe, step_flops
+from hornbook.planning.speed import bill, estimated, probe, step_flops
+from hornbook.planning.work import windows
 
 TINY = Cell(architecture=shape(1, vocabulary=300, length=32), method="full", rows=2, length=32)
 
@@ -32,17 +35,22 @@ def test_an_adapter_takes_two_thirds_of_the_products_and_recomputing_a_third_mor
 
 
 def test_a_probe_takes_the_steps_that_it_is_told_and_says_so() -> None:
-    found = probe(TINY, step_tokens=128, steps=4)
+    found = probe(TINY, [windows(TINY)], [([1, 2, 3], [False, True, True])], step_tokens=128, steps=4)
     assert found.probed
-    assert found.tokens_per_second > 0
-    assert found.seconds(1e6, architecture=TINY.architecture, length=32) > 1e6 / found.tokens_per_second
+    assert found.seconds(1e6) > 1e6 / found.tokens_per_second
+    assert found.seconds(1e6, evaluated=1e6) == pytest.approx(found.seconds(1e6) + 1e6 / found.evaluated_per_second)
 
 
-@pytest.mark.parametrize(("learned", "each"), [(1.0, 16), (0.25, 4), (0.0005, 1)])
-def test_a_probe_learns_the_ends_of_its_documents(learned: float, each: int) -> None:
-    weights = _batch(TINY, learned).weights.view(2, 2, 16)
-    assert (weights.sum(2) == each).all()
-    assert weights[:, :, -1].all()
+def test_the_steps_of_a_probe_go_through_those_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    micro, seen = [windows(replace(TINY, rows=rows)) for rows in (1, 2, 3)], list[int]()
+
+    def steps(model: object, cell: object, steps: Sequence[Sequence[Batch]]) -> Iterator[float]:
+        seen.extend(len(batch.tokens) for step in steps for batch in step)
+        return (1.0 for _ in steps)
+
+    monkeypatch.setattr(speed, "step_seconds", steps)
+    probe(TINY, micro, [([1, 2], [False, True])], step_tokens=192, steps=4)
+    assert seen == [1, 2, 3, 1, 2, 3, 1, 2, 3, 1]
 
 
 @pytest.mark.parametrize(("update", "each", "steps", "seconds"), [
@@ -55,8 +63,10 @@ def test_a_line_through_short_and_long_steps_gives_those_of_a_run(
     monkeypatch: pytest.MonkeyPatch, update: float, each: float, steps: int, seconds: float
 ) -> None:
     """The last: long steps that happened to be the faster ones, of which no run gets faster than they were."""
-    monkeypatch.setattr(speed, "step_seconds", lambda cell, counts, learned: (update + each * n for n in counts))
-    found = probe(TINY, step_tokens=8 * 64, steps=steps)
+    monkeypatch.setattr(
+        speed, "step_seconds", lambda model, cell, steps: (update + each * len(step) for step in steps)
+    )
+    found = probe(TINY, [windows(TINY)], [([1, 2], [False, True])], step_tokens=8 * 64, steps=steps)
     assert found.tokens_per_second == pytest.approx(8 * 64 / seconds)
 
 
