@@ -270,27 +270,33 @@ def tokenized(*, folder: Path, depth: int) -> None:
 
 
 def start(*, folder: Path, depth: int) -> Measured:
-    """Seconds from `hornbook pretrain` to its first step done, the measurement of the new model before it included."""
+    """Seconds from `hornbook pretrain` to where training is at its pace: its first two steps done, less twice the second.
+
+    So what the first step compiles, or touches for the first time, is part of it, and so is the measurement of the new
+    model before it; how many tokens a step has, which follows from the length of the training, is not.
+    """
     tokens = next(path for path in (folder / "runs").glob("tokenize-*") if path.is_dir())
     runs = fresh(folder / "again")
-    command = [sys.executable, "-m", "hornbook", "pretrain", str(tokens), "--depth", str(depth), "--runs", str(runs)]
+    options = ["--depth", str(depth), "--train-tokens", "1000000", "--runs", str(runs)]
+    command = [sys.executable, "-m", "hornbook", "pretrain", str(tokens), *options]
     began = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not _stepped(runs) and child.poll() is None:
+        while len(steps := _steps(runs)) < 2 and child.poll() is None:
             time.sleep(0.01)
         seconds = time.perf_counter() - began
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    if not _stepped(runs):
-        raise SystemExit(f"{' '.join(command)} ended before its first step")
-    return Measured(seconds)
+    if len(steps) < 2:
+        raise SystemExit(f"{' '.join(command)} ended before its second step")
+    return Measured(seconds - 2 * steps[1], {"first_step": round(steps[0], 2), "second_step": round(steps[1], 2)})
 
 
-def _stepped(runs: Path) -> bool:
+def _steps(runs: Path) -> list[float]:
+    """Seconds of the steps that are done."""
     lines = [line for path in runs.glob(".tmp-*/scratch/timings.jsonl") for line in path.read_text().splitlines()]
-    return any(line.endswith("}") and json.loads(line)["step"] > 0 for line in lines)
+    return [row["seconds"] for row in map(json.loads, filter(lambda line: line.endswith("}"), lines)) if row["step"]]
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
