@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hornbook.errors import InputError
 from hornbook.model import nf4
-from hornbook.model.compiled.four_bit import BLOCK, NESTED
+from hornbook.model.blocks import BLOCK, NESTED
 from hornbook.model.folder import Stored, check_finite, read
 from hornbook.model.nf4 import Nested, Nf4
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from hornbook.model.compiled.four_bit import BLOCK
+from hornbook.model.blocks import BLOCK
 
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 """That it writes."""

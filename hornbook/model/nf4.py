@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from hornbook.model import bnb_kernels
-from hornbook.model.compiled import four_bit
-from hornbook.model.compiled.four_bit import BLOCK, NESTED
+from hornbook.model.blocks import BLOCK, NESTED
 
 VALUES = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
@@ -121,6 +120,9 @@ PIECE = 1 << 18
 
 def to_codes(flat: Tensor, codes: Tensor, scales: Tensor) -> None:
     """float32[W] into uint8[W / 2] and float32[B]."""
+    # Imported where it is needed, here and below: numba takes a third of a second, and most models are not in 4 bits.
+    from hornbook.model.compiled import four_bit
+
     bounds = ((table()[:-1] + table()[1:]) / 2).numpy()
     four_bit.encode(flat.numpy(), bounds, ZERO, codes.numpy(), scales.numpy())
 
@@ -162,6 +164,8 @@ def weights(stored: Nf4, begin: int, end: int, *, dtype: torch.dtype = torch.flo
         return bnb_kernels.dequantize(stored.codes, scales, stored.shape, dtype=dtype).view(-1)
     if stored.codes.device.type != "cpu":
         return by_torch(stored, scales, begin, end).to(dtype)
+    from hornbook.model.compiled import four_bit
+
     out = torch.empty(end - begin)
     four_bit.decode(stored.codes.numpy(), stored.table.numpy(), scales.numpy(), begin, out.numpy())
     return out.to(dtype)
@@ -183,6 +187,8 @@ def block_scales(stored: Nf4, first: int, last: int) -> Tensor:
     if absmax.device.type != "cpu":
         groups = torch.arange(first, last, device=absmax.device) // NESTED
         return nested.table[absmax.int()] * nested.absmax[groups] + nested.offset
+    from hornbook.model.compiled import four_bit
+
     out = torch.empty(len(absmax))
     offset = np.float32(nested.offset)
     four_bit.unnest(stored.absmax.numpy(), nested.table.numpy(), nested.absmax.numpy(), offset, first, out.numpy())

@@ -12,7 +12,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from hornbook.model.compiled.four_bit import BLOCK, NESTED
+from hornbook.model.blocks import BLOCK, NESTED
 from hornbook.model.nf4 import Nested, Nf4, by_torch
 from hornbook.model.quantized import Nf4Linear
 from hornbook.model.quantizing import dense_projections

@@ -295,6 +295,7 @@ def test_a_gradient_that_no_scale_helps_is_not_finite() -> None:
 
 FIRST_STEP = """
 import sys, torch
+import hornbook.stages.pretrain
 from hornbook.learn.parallel import settle, sharded
 from hornbook.model.cost import training_flops
 from tests.learn import tiny
@@ -304,11 +305,11 @@ training_flops(model.architecture, length=8)
 with sharded(model, torch.device("cpu")):
     settle(model)
     run(model, MAKERS["muon"](model), steps=1)
-print(*({"torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"} & set(sys.modules)))
+print(*({"numba", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"} & set(sys.modules)))
 """
 
 
-def test_the_first_step_of_one_process_imports_neither_a_compiler_nor_tensors_of_several() -> None:
-    """They took three seconds."""
+def test_the_first_step_of_one_process_imports_neither_compilers_nor_tensors_of_several() -> None:
+    """They took more than three seconds."""
     done = subprocess.run([sys.executable, "-c", FIRST_STEP], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

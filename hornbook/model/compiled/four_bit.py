@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hornbook.model.blocks import BLOCK, NESTED
 from hornbook.model.compiled.kernels import Floats, exact
 
 Bytes = NDArray[np.uint8]
-BLOCK = 64
-NESTED = 256
-"""Blocks whose scales share one of their own."""
 TINIEST = np.float32(1e-38)
 """A block of zeros is divided by this, as in bitsandbytes."""
 
