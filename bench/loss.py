@@ -24,7 +24,6 @@ from measure import PEERS, Measured, Peer, Row, Stopwatch, fresh, main
 from pretrain import dtype
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from hornbook.learn.batches import Batch

@@ -270,7 +270,7 @@ def tokenized(*, folder: Path, depth: int) -> None:
 
 
 def start(*, folder: Path, depth: int) -> Measured:
-    """Seconds from `hornbook pretrain` to where training is at its pace: its first two steps done, less twice the second.
+    """Seconds from `hornbook pretrain` until training is at its pace: its first two steps done, less twice the second.
 
     So what the first step compiles, or touches for the first time, is part of it, and so is the measurement of the new
     model before it; how many tokens a step has, which follows from the length of the training, is not.

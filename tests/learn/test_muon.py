@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from hornbook.learn.groups import Group, Part
-from hornbook.learn.muon import COEFFICIENTS, STEPS, Muon, orthogonal
+from hornbook.learn.muon import COEFFICIENTS, Muon, orthogonal
 
 torch.set_num_threads(1)
 SHAPES = ((8, 8), (8, 8), (24, 8), (8, 24), (24, 8))
@@ -33,7 +35,18 @@ def stepped(optimizer: Part | torch.optim.Optimizer, of: Sequence[nn.Parameter])
     return [p.detach() - b for p, b in zip(of, before, strict=True)]
 
 
-def test_it_is_torchs_up_to_the_rounding_of_bfloat16() -> None:
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16), (64, 64)])
+def test_it_is_next_to_the_nearest_orthogonal_matrix(shape: tuple[int, int]) -> None:
+    given = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(given, full_matrices=False)
+    found, nearest = orthogonal(given[None])[0], u @ v
+    assert nn.functional.cosine_similarity(found.flatten(), nearest.flatten(), dim=0) > 0.97
+    assert 0.73 < found.norm() / nearest.norm() < 1.27
+
+
+def test_with_the_same_direction_it_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Momentum, rates by shape, decay: all but the polynomials, which are torch's here."""
+    monkeypatch.setattr("hornbook.learn.muon.orthogonal", torchs)
     ours, theirs = matrices(), matrices()
     a = stepped(muon(ours, lr=0.02, weight_decay=0.1, momentum=0.9), ours)
     b = stepped(torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.9), theirs)
@@ -41,17 +54,35 @@ def test_it_is_torchs_up_to_the_rounding_of_bfloat16() -> None:
         assert (x - y).norm() < 0.02 * y.norm()
 
 
-def test_each_singular_value_goes_through_the_polynomial(monkeypatch: pytest.MonkeyPatch) -> None:
+def torchs(batch: Tensor) -> Tensor:
+    """torch's five steps of one polynomial, to within the rounding of its bfloat16."""
+    u, s, v = torch.linalg.svd(batch, full_matrices=False)
+    s = s / s.norm(dim=-1, keepdim=True)
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return u @ s.diag_embed() @ v
+
+
+def test_each_singular_value_goes_through_the_polynomials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hornbook.learn.muon.has_bf16", lambda device: False)
     batch = torch.randn(3, 5, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for matrix, found in zip(batch, orthogonal(batch), strict=True):
         u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-        s = s / matrix.norm()
-        a, b, c = COEFFICIENTS
-        for _ in range(STEPS):
+        s = s / s.pow(4).sum() ** 0.25
+        for a, b, c in COEFFICIENTS:
             s = a * s + b * s**3 + c * s**5
         torch.testing.assert_close(found, u @ s.diag() @ v, atol=1e-12, rtol=1e-10)
         torch.testing.assert_close(orthogonal(matrix.mT[None])[0], found.mT, atol=1e-12, rtol=1e-10)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.floats(0.01, 1.0), min_size=4, max_size=12))
+def test_singular_values_come_near_to_1(values: list[float]) -> None:
+    """Those that are a hundredth of the root of the root of the sum of their fourth powers, or more."""
+    s = torch.tensor(values, dtype=torch.float64)
+    found = torch.linalg.svdvals(orthogonal(s.diag()[None])[0])
+    kept = found[: int((s >= 0.01 * s.pow(4).sum() ** 0.25).sum())]
+    assert ((kept > 0.72) & (kept < 1.28)).all()
 
 
 def test_a_zero_gradient_moves_nothing_and_a_missing_one_is_left_out() -> None:
