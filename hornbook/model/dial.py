@@ -10,7 +10,7 @@ HEAD = 64
 
 def shape(depth: int, *, vocabulary: int, length: int) -> Architecture:
     """Width 64 depth, heads of 64, an MLP of 8/3 the width (as many weights as one of 4 without a gate, arXiv
-    2002.05202), query and key normalized (arXiv 2010.04245): a Qwen3 of every size."""
+    2002.05202), query and key normalized (arXiv 2010.04245), a head of its own: a Qwen3 of every size."""
     width = HEAD * depth
     return Architecture(
         vocab_size=vocabulary,
@@ -21,6 +21,6 @@ def shape(depth: int, *, vocabulary: int, length: int) -> Architecture:
         num_key_value_heads=depth,
         head_dim=HEAD,
         qk_norm=True,
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,
         max_position_embeddings=max(2048, length),
     )
