@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.test_run import hashes
 
 # Two micro-batches, one for each process, and nothing clipped: then two processes round as one does. The norm that
 # clipping goes by is summed in another order, and Adam magnifies that (1e-6 of the loss after 20 steps of this model).
-TRAINING = "--depth 1 --length 16 --batch 8 --rows 4 --precision fp32 --device cpu --evaluation-tokens 200 --clip 1000"
+TRAINING = "--length 16 --batch 8 --rows 4 --precision fp32 --device cpu --evaluation-tokens 200 --clip 1000"
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +46,12 @@ def words(folder: Path) -> Callable[..., tuple[str, ...]]:
     """The words of a command that trains for some steps, into a folder of runs."""
     (tokens,) = (folder / "runs").glob("tokenize-*")
 
-    def command(runs: str, *, steps: int = 40, optimizer: str = "adamw") -> tuple[str, ...]:
+    def command(runs: str, *more: str, steps: int = 40, optimizer: str = "adamw", depth: int = 1) -> tuple[str, ...]:
         given = (
-            f"pretrain --tokens {tokens} --runs {folder / runs} --optimizer {optimizer} --train-tokens {steps * 128}"
+            f"pretrain --tokens {tokens} --runs {folder / runs} --optimizer {optimizer} --train-tokens {steps * 128} "
+            f"--depth {depth}"
         )
-        return (*given.split(), *TRAINING.split())
+        return (*given.split(), *TRAINING.split(), *more)
 
     return command
 
@@ -70,11 +72,11 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def same_curve(run: Path, other: Path) -> None:
-    """The loss to 1e-6; norms to 1e-4, since Adam divides by small gradients and so magnifies their rounding."""
+def same_curve(run: Path, other: Path, *, loss: float = 1e-6) -> None:
+    """The loss to `loss`; norms to 1e-4, since Adam divides by small gradients and so magnifies their rounding."""
     assert len(metrics(run)) == len(metrics(other))
     for ours, theirs in zip(metrics(run), metrics(other), strict=True):
-        assert ours == {key: pytest.approx(value, rel=1e-4 if "norm" in key else 1e-6) for key, value in theirs.items()}
+        assert ours == {key: pytest.approx(value, rel=1e-4 if "norm" in key else loss) for key, value in theirs.items()}
 
 
 def at_work(runs: Path) -> bool:
@@ -112,6 +114,21 @@ def test_another_number_of_processes_goes_on(
     same_curve(the_run(folder / runs), alone)
     if first == second == 2:
         assert hashes(the_run(folder / runs)) == hashes(the_run(folder / "two"))
+
+
+def test_two_that_share_layers_stop_and_one_goes_on(folder: Path, words: Any) -> None:
+    """Sums over heads round otherwise than one process' do, and Adam magnifies that."""
+    command = partial(words, steps=12, depth=2, optimizer="muon")
+    ranks.run(1, forked.command, *command("layers"), folder=folder)
+    stopped = ranks.start(2, forked.command, *command("shared", "--tensor-parallel", "2"), folder=folder)
+    ranks.until(lambda: at_work(folder / "shared"), stopped)
+    stopped.stop()
+    assert stopped.wait() == [75, 75], stopped.said()
+    resumed = ranks.run(1, forked.command, *command("shared"), folder=folder)
+    assert "going on from step" in resumed.said()
+    run, alone = the_run(folder / "shared"), the_run(folder / "layers")
+    assert run.name == alone.name
+    same_curve(run, alone, loss=1e-5)
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.learn.groups import Group, Part, with_gradient
+from hornbook.learn.parallel import local
 
 
 class AdamW(Part):
@@ -36,10 +37,10 @@ class AdamW(Part):
         steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1)
         torch._fused_adamw_(
-            list(learned),
-            [p.grad for p in learned if p.grad is not None],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
+            [local(p) for p in learned],
+            [local(p.grad) for p in learned if p.grad is not None],
+            [local(state["exp_avg"]) for state in states],
+            [local(state["exp_avg_sq"]) for state in states],
             [],
             steps,
             lr=group.lr,

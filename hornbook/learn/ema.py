@@ -45,7 +45,7 @@ class Ema:
     def settle(self) -> None:
         """Leave the average in the model: at the end of training."""
         for name, parameter in self._named.items():
-            parameter.detach().copy_(self._averages[name])
+            local(parameter.detach()).copy_(local(self._averages[name]))
 
     def tensors(self) -> dict[str, Tensor]:
         """The averages, by parameter name."""
@@ -65,11 +65,11 @@ class Ema:
                 kinds = [f"{tuple(t.shape)} {t.dtype}" for t in (tensors[name], average)]
                 raise InputError(f"{where}: the average of {name!r} is {kinds[0]}, not {kinds[1]}")
         for name, average in self._averages.items():
-            average.copy_(tensors[name])
+            local(average).copy_(local(tensors[name]))
         self.updates = updates
 
     def _exchange(self) -> None:
         for name, parameter in self._named.items():
-            weights = parameter.detach().clone()
-            parameter.detach().copy_(self._averages[name])
-            self._averages[name].copy_(weights)
+            weights = local(parameter.detach()).clone()
+            local(parameter.detach()).copy_(local(self._averages[name]))
+            local(self._averages[name]).copy_(weights)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from hornbook.learn.parallel import local, processes
+from hornbook.learn.parallel import copies, local, processes
 
 KINDS = {"embed_tokens": "embedding", "lm_head": "head", "self_attn": "attention", "mlp": "mlp"}
 """A module's name in the path of a parameter, and what parameters below it are called; all others are norms."""
@@ -29,7 +29,8 @@ def norms(gradients: Mapping[str, Tensor]) -> tuple[float, dict[str, float]]:
     sizes = torch.stack(list(torch._foreach_norm([local(gradient) for gradient in gradients.values()])))
     of = [kind(name) for name in gradients]
     kinds = sorted(set(of))
-    squares = processes().sum(sizes.double().square())
+    held = torch.tensor([copies(gradient) for gradient in gradients.values()], device=sizes.device)
+    squares = processes().sum(sizes.double().square() / held)
     total = squares.sum().sqrt().item()
     return total, {k: _root(squares, [i for i, name in enumerate(of) if name == k]) for k in kinds}
 

@@ -221,14 +221,14 @@ def _accumulate(
     sums: dict[str, float] = {}
     us = processes()
     for turn, (batch, counts) in enumerate(us.share(micro)):
-        place(model, step=step, micro=turn * us.size + us.rank)
+        place(model, step=step, micro=turn * us.groups + us.group)
         with precision(device, autocast):
             part, number, *more = loss(model, batch.to(device))
         # Finite or not, the backward pass is taken: other processes gather parameters in it, and wait.
         (part * (scale * counts)).backward()  # type: ignore[no-untyped-call]
         for name, value in {"": part.detach(), "count": number, **(more[0] if more else {})}.items():
             sums[name] = sums.get(name, 0.0) + counts * float(value)
-    total, count, *measured = us.sum(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
+    total, count, *measured = us.sum_shares(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist()
     return total, count, dict(zip(list(sums)[2:], measured, strict=True))
 
 

@@ -1,8 +1,8 @@
 """Matrices that an optimizer needs whole: each belongs to one process, which steps it as a single process would.
 
-Muon orthogonalizes whole matrices, and FSDP2 leaves each process some rows of every one. So their gradients are brought
-to their owners, whose optimizer steps the whole matrix, and every process gets its rows back: one exchange each way,
-the work divided, and the arithmetic that of one process.
+Muon orthogonalizes whole matrices, and FSDP2 leaves each process some rows of every one (tensor parallelism, some
+columns too). So their gradients are brought to their owners, whose optimizer steps the whole matrix, and every process
+gets its part back: one exchange each way, the work divided, and the arithmetic that of one process.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class Owned:
             matrix = received[0][place].new_empty(self._regions[0][name].shape)
             for other in range(size):
                 block = self._regions[other][name]
-                matrix[_slices(block)] = received[other][place].view(block.size)
+                matrix[block.slices] = received[other][place].view(block.size)
             yield name, matrix
 
     def _hand_out(self) -> None:
         size, rank = processes().size, processes().rank
         blocks = self._regions
         parts = [
-            [matrix.detach()[_slices(blocks[other][name])].reshape(-1) for name, matrix in self.mine.items()]
+            [matrix.detach()[blocks[other][name].slices].reshape(-1) for name, matrix in self.mine.items()]
             for other in range(size)
         ]
         expected = [[blocks[rank][name].numel for name in self._of(owner)] for owner in range(size)]
@@ -99,10 +99,6 @@ def _regions(named: Mapping[str, nn.Parameter]) -> list[dict[str, Region]]:
         }
         for rows in everyones
     ]
-
-
-def _slices(block: Region) -> tuple[slice, ...]:
-    return tuple(slice(start, end) for start, end in zip(block.start, block.end, strict=True))
 
 
 def _exchange(parts: list[list[Tensor]], expected: list[list[int]], *, like: Tensor) -> list[list[Tensor]]:

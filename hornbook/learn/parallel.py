@@ -3,7 +3,7 @@
 Whoever trains sees little of it. `sharded(model)` shares out the parameters (PyTorch FSDP, arXiv 2304.11277) and makes
 the model whole again at its end; `Processes` shares out a step's micro-batches and adds up what they gave; `Region`
 says which part of a tensor a process holds, which is what a checkpoint writes. Where there is one process, all of it
-comes to nothing.
+comes to nothing. Processes that compute each layer together (`tensor_parallel.py`) have the same micro-batches.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
+_tensor = ContextVar("tensor", default=1)
+"""Processes that compute each layer together, now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,16 @@ class Processes:
 
     rank: int
     size: int
+    tensor: int = 1
+    """Neighbours that compute each layer together, and so the same micro-batches: a group."""
+
+    @property
+    def group(self) -> int:
+        return self.rank // self.tensor
+
+    @property
+    def groups(self) -> int:
+        return self.size // self.tensor
 
     def share(self, micro: Sequence[T]) -> list[tuple[T, bool]]:
         """This process' micro-batches of a step, and whether each counts.
@@ -40,9 +53,13 @@ class Processes:
         All processes get equally many, since each takes part in gathering the parameters for every forward and backward
         pass; one that would have fewer computes the first once more, for nothing.
         """
-        mine = [(batch, True) for batch in micro[self.rank :: self.size]]
-        rounds = -(-len(micro) // self.size)
+        mine = [(batch, True) for batch in micro[self.group :: self.groups]]
+        rounds = -(-len(micro) // self.groups)
         return mine + [(micro[0], False)] * (rounds - len(mine))
+
+    def sum_shares(self, values: Tensor) -> Tensor:
+        """`sum` of what the shares gave, which is the same in all processes of a group."""
+        return self.sum(values if self.rank % self.tensor == 0 else torch.zeros_like(values))
 
     def sum(self, values: Tensor) -> Tensor:
         """Elementwise sum over the processes, of the same shape; on the CPU in double precision."""
@@ -79,25 +96,40 @@ class Processes:
 
 def processes() -> Processes:
     """Those that torch.distributed has brought together; one without it."""
-    return Processes(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Processes(0, 1)
+    if not dist.is_initialized():
+        return Processes(0, 1)
+    return Processes(dist.get_rank(), dist.get_world_size(), tensor=_tensor.get())
 
 
 @contextmanager
-def sharded(model: Transformer, device: torch.device) -> Iterator[None]:
+def sharded(model: Transformer, device: torch.device, *, tensor: int = 1) -> Iterator[None]:
     """Share out the parameters among the processes, on `device`; afterwards `model` is whole and where it was.
 
     Master weights, gradients and optimizer state are fp32 and in parts; layer by layer the parameters are gathered for
     a pass and dropped again. Gradients are summed, not averaged: the loop divides by the count of the whole step.
+
+    tensor: processes that compute each layer together; a layer's parameters are then gathered in part, for that.
+
+    Raises:
+        UsageError: so many cannot.
     """
+    if tensor > 1:
+        from hornbook.learn import tensor_parallel
+
+        tensor_parallel.check(model.architecture, tensor=tensor, processes=processes().size)
     if processes().size == 1:
         model.to(device)
         yield
         return
     home = next(model.parameters()).device
     plain = _without_parameters(model)
-    _shard(model, device)
-    yield
-    plain.load_state_dict(_gathered(model, home), assign=True)
+    before = _tensor.set(tensor)
+    try:
+        _shard(model, device, tensor)
+        yield
+        plain.load_state_dict(_gathered(model, home), assign=True)
+    finally:
+        _tensor.reset(before)
     # The same object, as its owner knows it, with the insides of the plain model that it was.
     model.__class__, model.__dict__ = plain.__class__, plain.__dict__
 
@@ -110,16 +142,22 @@ def _without_parameters(model: Transformer) -> Transformer:
     return copy.deepcopy(model, empty)
 
 
-def _shard(model: Transformer, device: torch.device) -> None:
+def _shard(model: Transformer, device: torch.device, tensor: int) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-    mesh = init_device_mesh(device.type, (processes().size,))
+    everyone = init_device_mesh(device.type, (processes().size,))
+    alike = everyone
+    if tensor > 1:
+        from hornbook.learn.tensor_parallel import divide
+
+        alike = divide(model, device, tensor)
     for module in (*model.model.layers, model):
-        shared = fully_shard(module, mesh=mesh)
+        outside = module is model
+        shared = fully_shard(module, mesh=everyone if outside else alike)
         assert isinstance(shared, FSDPModule)
-        # gloo knows no division, and none is wanted.
-        shared.set_gradient_divide_factor(1.0)
+        # gloo knows no division, and none is wanted, but of what all processes of a group compute alike.
+        shared.set_gradient_divide_factor(float(tensor) if outside else 1.0)
         shared.set_force_sum_reduction_for_comms(True)
         # Of a soft prompt the last layer gives keys and values only: nothing tells FSDP that their gradient is to come.
         late = model.start is not None and module is model.model.layers[-1]
@@ -150,7 +188,28 @@ def local(tensor: Tensor) -> Tensor:
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor, gathered from all processes, which all have to call this."""
     shared = _shared_out(tensor)
-    return tensor if shared is None else shared.full_tensor()
+    if shared is None:
+        return tensor
+    return shared.full_tensor() if shared.device_mesh.ndim == 1 else _assembled(shared)
+
+
+def _assembled(shared: DTensor) -> Tensor:
+    """A matrix of which every process has another block: `full_tensor` of older PyTorch wants them equally large."""
+    part = shared.to_local().detach()
+    blocks = [_region(shared, rank) for rank in range(processes().size)]
+    room = max(block.numel for block in blocks)
+    parts = [part.new_empty(room) for _ in blocks]
+    dist.all_gather(parts, nn.functional.pad(part.reshape(-1), (0, room - part.numel())))
+    made = part.new_empty(tuple(shared.shape))
+    for block, there in zip(blocks, parts, strict=True):
+        made[block.slices] = there[: block.numel].view(block.size)
+    return made
+
+
+def copies(tensor: Tensor) -> int:
+    """Processes that hold the same part of a tensor."""
+    shared = _shared_out(tensor)
+    return 1 if shared is None else processes().size // shared.device_mesh.size()
 
 
 def _shared_out(tensor: Tensor) -> DTensor | None:
@@ -187,13 +246,28 @@ class Region:
     def end(self) -> tuple[int, ...]:
         return tuple(start + size for start, size in zip(self.start, self.size, strict=True))
 
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        return tuple(map(slice, self.start, self.end))
+
 
 def region(tensor: Tensor) -> Region:
     """Which part of the whole `local(tensor)` is."""
     shape, shared = tuple(tensor.shape), _shared_out(tensor)
-    if shared is None:
-        return Region(shape, (0,) * len(shape), shape)
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+    return Region(shape, (0,) * len(shape), shape) if shared is None else _region(shared, processes().rank)
 
-    size, start = compute_local_shape_and_global_offset(shared.shape, shared.device_mesh, shared.placements)
+
+def _region(shared: DTensor, rank: int) -> Region:
+    """Which part a process of the tensor's mesh has.
+
+    From the right: a group divides a matrix first, and FSDP2 then shares out rows of each part.
+    """
+    mesh, shape = shared.device_mesh, tuple(shared.shape)
+    start, size = [0] * len(shape), list(shape)
+    (place,) = (mesh.mesh == rank).nonzero().tolist()
+    for axis in reversed(range(mesh.ndim)):
+        dim: int = shared.placements[axis].dim  # type: ignore[attr-defined]
+        most = -(-size[dim] // mesh.size(axis))
+        first, last = (min(size[dim], most * number) for number in (place[axis], place[axis] + 1))
+        start[dim], size[dim] = start[dim] + first, last - first
     return Region(shape, tuple(start), tuple(size))

@@ -22,9 +22,17 @@ class RMSNorm(nn.Module):
         self.eps, self.unit_offset = eps, unit_offset
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = 1 + self.weight if self.unit_offset else self.weight
-        out: Tensor = F.rms_norm(x.to(weight.dtype), weight.shape, weight, self.eps)
+        return self.scaled(x, self.weight)
+
+    def scaled(self, x: Tensor, weight: Tensor) -> Tensor:
+        """With a weight in place of its own."""
+        factor = self.factor(weight)
+        out: Tensor = F.rms_norm(x.to(factor.dtype), factor.shape, factor, self.eps)
         return out.to(compute_dtype(out))
+
+    def factor(self, weight: Tensor) -> Tensor:
+        """What a weight stands for."""
+        return 1 + weight if self.unit_offset else weight
 
 
 class LayerNorm(nn.LayerNorm):

@@ -103,6 +103,7 @@ def align(config: Align, run: Run) -> None:
         autocast=autocast,
         evaluate=evaluate,
         carry=partial(carried, autocast=autocast),
+        tensor_parallel=config.tensor_parallel,
     )
     save_on_base(run, opened, quantize=config.quantize)
 

@@ -36,7 +36,7 @@ from hornbook.text.extension import new_pieces, respelt
 from hornbook.training.adapting import OptimizerName, check_base, make_optimizer, prepare
 from hornbook.training.fitting import fit
 from hornbook.training.opening import check_length, open_model
-from hornbook.training.options import Training
+from hornbook.training.options import Divisible
 from hornbook.training.saving import save
 
 MAKES = "model"
@@ -47,7 +47,7 @@ fingerprint = arithmetic
 
 
 @options
-class Pretrain(Training):
+class Pretrain(Divisible):
     """Train a language model on tokens: from scratch, or on from a base, whole or by LoRA.
 
     Teacher forcing on windows of the corpus, cross-entropy, no token sees another document. One dial, `depth`, sets
@@ -110,6 +110,8 @@ class Pretrain(Training):
             raise UsageError("phases say what `sources` and `late` say too", hint="give one of them")
         if self.late and (self.epochs or self.caps):
             raise UsageError("late sources take their whole share: no `epochs` or `caps`", hint="use `phases`")
+        if self.tensor_parallel > 1 and self.compile is True:
+            raise UsageError("layers that processes share (tensor_parallel) are not compiled", hint="--no-compile")
 
 
 def pretrain(config: Pretrain, run: Run) -> None:
@@ -159,6 +161,7 @@ def pretrain(config: Pretrain, run: Run) -> None:
         before=lambda: _measured(config, model, few, separator, autocast),
         clip=config.clip,
         carry=partial(carried, autocast=autocast, skip_spikes=config.skip_spikes, ema=config.ema),
+        tensor_parallel=config.tensor_parallel,
     )
     run.result(epochs=batches.epochs(steps))
     _tell(run)
@@ -176,7 +179,7 @@ def _transform(config: Pretrain, run: Run, model: Transformer, device: torch.dev
     """Make the layers recompute their activations, or compiled code, as the config and the run's length say."""
     if config.recompute:
         recompute_layers(model)
-    if pays(config.compile, device=device.type, flops=flops):
+    if config.tensor_parallel == 1 and pays(config.compile, device=device.type, flops=flops):
         run.say("the layers are compiled in the first steps")
         compile_layers(model)
 

@@ -97,6 +97,7 @@ def reward(config: Reward, run: Run) -> None:
         autocast=autocast,
         evaluate=partial(held_out_accuracy, model, valid[: config.evaluation_rows], autocast=autocast),
         carry=partial(carried, autocast=autocast),
+        tensor_parallel=config.tensor_parallel,
     )
     if adapters(model):
         merge(model)

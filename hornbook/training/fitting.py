@@ -48,15 +48,16 @@ def fit(
     before: Callable[[], Mapping[str, float]] | None = None,
     clip: float = 1.0,
     carry: Callable[[Transformer], Carry],
+    tensor_parallel: int = 1,
 ) -> None:
     """Train with progress, records, evaluations and checkpoints; a killed run goes on to the same bytes.
 
     `evaluate` is called before the first step (or `before`, where that is given), `EVALUATIONS` times on the way and
     after the last: with an average of the weights in `carry`, on that, and it is what the model holds in the end.
     With several processes the model is shared out on `device` meanwhile, and whole again afterwards: so optimizer and
-    carry are made here.
+    carry are made here. `tensor_parallel` of them compute each layer together.
     """
-    with sharded(model, device):
+    with sharded(model, device, tensor=tensor_parallel):
         made, carried = optimizer(model), carry(model)
         first = _resume(run, model, made, carried)
         averaged = nullcontext if carried.average is None else carried.average.in_place

@@ -121,6 +121,23 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Divisible(Training):
+    """The same where several processes may compute each layer together."""
+
+    tensor_parallel: Annotated[Count, Unhashed()] = 1
+    """Processes that share each layer's matrices, each some heads and some of the MLP; groups of so many share out the
+    batch (arXiv 1909.08053). Of those that torchrun starts, next to each other; without it FSDP2 alone shares."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tensor_parallel > 1 and (self.adapts or self.quantize):
+            raise UsageError(
+                "tensor_parallel divides matrices that learn, and with an adapter they do not",
+                hint="leave tensor_parallel out: an adapter learns on several processes without it",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FromRows(Training):
     """Options of the stages that train on rows of a file."""
 
@@ -129,7 +146,7 @@ class FromRows(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromConversations(FromRows):
+class FromConversations(FromRows, Divisible):
     """The same where rows are conversations, or pairs of them, that are learned from as they stand."""
 
     length: Count = 512
