@@ -9,6 +9,7 @@ import pytest
 
 from hornbook.config import Bounds, Count, NotNegative, Takes, Unhashed, build, check, marks, plain
 from hornbook.errors import UsageError
+from hornbook.stages import NAMES, load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,11 @@ def test_what_is_wrong_is_named(table: dict[str, Any], message: str, hint: str) 
     with pytest.raises(UsageError) as caught:
         build(Example, table, where="r: [t]")
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_mark_is_a_class_that_nobody_finds(name: str) -> None:
+    assert marks(load(name).config, type) == {}
 
 
 def test_a_config_that_was_made_otherwise_is_checked_too() -> None:

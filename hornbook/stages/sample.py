@@ -54,7 +54,7 @@ class Sample(Rewarded):
     """Of the draws."""
     top_p: Probability = 1.0
     """Draw from the likeliest tokens that together have this probability."""
-    at_once: Annotated[Count, Unhashed] = 64
+    at_once: Annotated[Count, Unhashed()] = 64
     """Answers decoded together."""
     bad_rows: Literal["error", "skip"] = "error"
     """What to do with a row that is no question: end, or set it aside and count it."""

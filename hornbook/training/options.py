@@ -95,7 +95,7 @@ class Training:
     """On a GPU use only kernels that give the same bytes each time, which may be slower; a CPU's always do."""
     recompute: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
-    track: Annotated[tuple[TrackerName, ...], Unhashed] = ()
+    track: Annotated[tuple[TrackerName, ...], Unhashed()] = ()
     """Trackers to tell of it, besides TensorBoard."""
 
     def __post_init__(self) -> None:
