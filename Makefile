@@ -7,9 +7,10 @@ BIN := .venv/bin
 demo: setup  ## crawl -> curate -> ... -> an aligned model, and a page about it
 	$(BIN)/hornbook run recipes/demo.toml
 
+# Files in their own order: by the number of their tests, one of nine that take minutes would begin last, by itself.
 test: setup lint  ## lint, types, layers and all tests
 	$(MAKE) --jobs 2 types kernels
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 kernels: setup  ## what is compiled at its first call, before two test processes would each do it
 	$(BIN)/python -m tests.kernels
