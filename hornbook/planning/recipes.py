@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 
 from hornbook.errors import UsageError
+from hornbook.planning.base import Base
 from hornbook.planning.memory import expected
 from hornbook.planning.methods import METHODS
 from hornbook.planning.plan import EPOCHS, Option, Plan, vocabulary
@@ -40,8 +41,11 @@ def tables(plan: Plan, *, source: Path) -> Tables:
             f"{option.title} does not fit {plan.machine.name}: it needs {option.needed / 1e9:.3g} GB",
             hint="another --gpu, a shorter --length, or --method qlora",
         )
-    kind = _finetuning if plan.data.kind == "conversations" else _pretraining
-    return kind(plan, option, source)
+    if plan.data.kind == "documents":
+        return _pretraining(plan, option, source)
+    if plan.base is None:
+        raise UsageError(f"{source} holds conversations, and a new model learns from documents", hint="--base FOLDER")
+    return _finetuning(plan, plan.base, option, source)
 
 
 def planned(plan: Plan, option: Option) -> dict[str, float]:
@@ -54,10 +58,9 @@ def planned(plan: Plan, option: Option) -> dict[str, float]:
     }
 
 
-def _finetuning(plan: Plan, option: Option, source: Path) -> Tables:
-    assert plan.base is not None
+def _finetuning(plan: Plan, base: Base, option: Option, source: Path) -> Tables:
     table = {
-        "base": str(plan.base.folder),
+        "base": str(base.folder),
         "rows": str(_one_file(source)),
         "epochs": round(min(EPOCHS["conversations"], plan.epochs), 3),
         "length": option.cell.length,

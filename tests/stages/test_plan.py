@@ -53,6 +53,12 @@ def test_a_config_is_enough_and_the_recipe_can_be_run(folder: Path, capsys: pyte
     assert "LoRA" in page
 
 
+def test_conversations_without_a_base_have_no_recipe(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match=r"chats\.jsonl holds conversations, and a new model learns from documents"):
+        told(capsys, data="chats.jsonl", gpu="T4", method="pretrain", write="r.toml")
+    assert not Path("r.toml").exists()
+
+
 def test_documents_without_a_base_are_planned_from_the_crawl_on(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
