@@ -323,7 +323,7 @@ def _rows() -> Sequence[Row]:
         training("train-nanogpt", peers=(Peer(train_nanogpt, "nanoGPT/", config="fp32, compiled, as it ships"),)),
         Row(
             "start",
-            "s to first step",
+            "s until at pace",
             {"depth 4": {"depth": 4}, "depth 8": {"depth": 8}},
             start,
             prepare=tokenized,

@@ -24,7 +24,7 @@ def conversation_rewards(
     """
     found = [0.0] * len(conversations)
     with evaluating(model, autocast=autocast):
-        most = positions or at_once(next(model.parameters()).device)
+        most = at_once(next(model.parameters()).device) if positions is None else positions
         for group in by_length([len(tokens) for tokens in conversations], most):
             for i, reward in zip(group, _rewards(model, [conversations[i] for i in group]), strict=True):
                 found[i] = reward

@@ -55,7 +55,8 @@ def log_likelihoods(
     found: dict[int, LogLikelihood] = {}
     with evaluating(model, autocast=autocast):
         lengths = [len(tokens) - 1 for tokens, _ in sequences]
-        for group in by_length(lengths, positions or at_once(next(model.parameters()).device)):
+        most = at_once(next(model.parameters()).device) if positions is None else positions
+        for group in by_length(lengths, most):
             rows = [sequences[i] for i in group]
             found |= zip(group, _score(model, rows), strict=True)
     return [found[i] for i in range(len(sequences))]

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from hornbook.learn.groups import Group, Part, with_gradient
 from hornbook.model.hardware import has_bf16
 
-COEFFICIENTS = (
-    (8.0934, -23.6204, 17.4462),
-    (3.6366, -2.7219, 0.5365),
-    (2.6613, -1.9772, 0.4526),
-)
+BEST = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
 """Of the quintics a x + b x^3 + c x^5, one after the other: each is that which brings what those before it left of
-[0.01, 1] nearest to 1 (Polar Express, arXiv 2505.16932). All of it ends between 0.73 and 1.27."""
+[0.01, 1] nearest to 1 (Polar Express, arXiv 2505.16932). All of it ends between 0.72 and 1.27."""
+ROOM = 1.01
+"""Each is taken of x / ROOM: above what it was made for it grows fast, and numbers in few bits are rounded."""
+COEFFICIENTS = tuple((a / ROOM, b / ROOM**3, c / ROOM**5) for a, b, c in BEST)
 TOGETHER = 2**22
 """Numbers that are orthogonalized at a time, in matrices of one shape: 16 MB in fp32. What takes more than 32 MB malloc
 puts beside what activations have left free, not into it."""
@@ -29,8 +28,8 @@ puts beside what activations have left free, not into it."""
 class Muon(Part):
     """W <- (1 - lr decay) W - lr sqrt(max(1, r / c)) orthogonal(g + momentum (m - g)), m the average gradient.
 
-    The same as torch's, but that matrices of one shape are orthogonalized together, some at a time, and in the type of
-    which the device computes products fastest.
+    The same as torch's, but that matrices are orthogonalized by other polynomials, those of one shape together, some at
+    a time, and in the type of which the device computes products fastest.
     """
 
     entries = frozenset({"momentum_buffer"})
@@ -76,8 +75,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     x = matrices.mT if tall else matrices
     x = (x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)).to(dtype)
     gram = x @ x.mT
-    size = gram.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
-    x, gram = x / size.sqrt(), gram / size
+    size = gram.to(torch.promote_types(dtype, torch.float32)).norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    x, gram = x.div(size.sqrt()).to(dtype), gram.div(size).to(dtype)
     for number, (a, b, c) in enumerate(COEFFICIENTS):
         if number:
             gram = x @ x.mT

@@ -52,6 +52,11 @@ def check(a: Architecture, *, tensor: int, processes: int) -> None:
             "tensor_parallel does not divide query, key and value that are one matrix (GPT-2, GPT-NeoX, Phi-3)",
             hint="leave it out: FSDP2 alone shares out all parameters, gradients and optimizer state",
         )
+    if a.qk_norm and a.norm != "rms":
+        raise UsageError(
+            f"tensor_parallel does not divide queries and keys that are normalized by {a.norm!r}",
+            hint="leave it out: FSDP2 alone shares out all parameters, gradients and optimizer state",
+        )
     for name in DIVIDED:
         if (number := getattr(a, name)) % tensor:
             raise UsageError(

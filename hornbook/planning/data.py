@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from hornbook.errors import EmptyInput
+from hornbook.errors import EmptyInput, InputError
 from hornbook.judge.score import bits_per_byte
 from hornbook.learn.chat import encode_conversation
 from hornbook.learn.examples import Example
@@ -203,8 +203,13 @@ class _Reading:
 def _rows(path: Path, name: str) -> Iterator[Row | Malformed]:
     """Each document or conversation of a file."""
     if kind_of(path) in ROWS:
-        for number, record in read_records(path):
-            yield _row(record, f"{path.name} row {number}") or Malformed(name, number, "neither text nor conversation")
+        number = 0
+        try:
+            for number, record in read_records(path):
+                where = f"{path.name} row {number}"
+                yield _row(record, where) or Malformed(name, number, "neither text nor conversation")
+        except InputError as error:
+            yield Malformed(name, number + 1, error.message)
         return
     for thing in read_file(path, name=name):
         if isinstance(thing, Malformed):

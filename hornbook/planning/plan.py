@@ -233,14 +233,17 @@ def _situation(
 
 
 def _probed(option: Option, data: Data, machine: Machine, *, hours: float, steps: int) -> Option:
-    """With a speed that was measured, where this is the machine and the steps are short enough."""
+    """With a speed that was measured, where this is the machine, a CPU, and the steps are short enough."""
+    if not machine.measured or machine.kind != "cpu":
+        return option
     cell, micro = option.cell, work.micro_batches(data, option.cell)
-    seconds = speed.expected(micro, steps=steps, tokens_per_second=option.speed.tokens_per_second)
-    if not machine.measured or seconds > speed.LONGEST:
+    rate = option.speed.tokens_per_second
+    if speed.expected(micro, step_tokens=option.step_tokens, steps=steps, tokens_per_second=rate) > speed.LONGEST:
         return option
     held_out = work.held_out(data, cell)
-    rate = speed.probe(cell, micro, held_out, step_tokens=option.step_tokens, steps=steps)
-    option = replace(option, speed=rate)
+    option = replace(
+        option, speed=speed.probe(cell, micro, held_out, step_tokens=option.step_tokens, steps=steps)
+    )
     return replace(option, hours_buy=_bought(option, hours))
 
 

@@ -13,7 +13,7 @@ from hornbook.planning.base import Base
 from hornbook.planning.memory import expected
 from hornbook.planning.methods import METHODS
 from hornbook.planning.plan import EPOCHS, Option, Plan, vocabulary
-from hornbook.planning.work import CONVERSATIONS
+from hornbook.planning.work import CONVERSATIONS, examples
 
 Tables = dict[str, dict[str, Any]]
 
@@ -45,6 +45,11 @@ def tables(plan: Plan, *, source: Path) -> Tables:
         return _pretraining(plan, option, source)
     if plan.base is None:
         raise UsageError(f"{source} holds conversations, and a new model learns from documents", hint="--base FOLDER")
+    if plan.data.examples and not examples(plan.data, length=option.cell.length):
+        raise UsageError(
+            f"no conversation of {source} has an answer in its first {option.cell.length} tokens",
+            hint=f"--length {plan.data.longest}",
+        )
     return _finetuning(plan, plan.base, option, source)
 
 

@@ -95,10 +95,11 @@ def probe(cell: Cell, micro: Sequence[Batch], held_out: Sequences, *, step_token
     micro: micro-batches of a typical step, of which the steps here take some, one after the other.
     step_tokens: of a whole step.
     """
-    model, taken = ready(cell), _steps(micro, steps)
+    most = _count(micro, step_tokens)
+    model, taken = ready(cell), _steps(micro, steps, most)
     # The first do not count, but for one of each length.
     timed = list(zip(taken, step_seconds(model, cell, taken), strict=True))[min(WARM, max(0, steps - 2)) :]
-    short, long = (_typical([one for one in timed if len(one[0]) == size]) for size in _sizes(steps))
+    short, long = (_typical([one for one in timed if len(one[0]) == size]) for size in _sizes(steps, most))
     # A token takes no less than nothing and no more than its part of a step, whatever else the machine did.
     each = long.seconds / long.tokens
     if long.tokens > short.tokens:
@@ -111,9 +112,9 @@ def probe(cell: Cell, micro: Sequence[Batch], held_out: Sequences, *, step_token
     )
 
 
-def expected(micro: Sequence[Batch], *, steps: int, tokens_per_second: float) -> float:
+def expected(micro: Sequence[Batch], *, step_tokens: int, steps: int, tokens_per_second: float) -> float:
     """Seconds that the steps of a probe will take, by a speed that is supposed."""
-    return sum(map(_tokens, _steps(micro, steps))) / tokens_per_second
+    return sum(map(_tokens, _steps(micro, steps, _count(micro, step_tokens)))) / tokens_per_second
 
 
 def ready(cell: Cell) -> Transformer:
@@ -154,14 +155,19 @@ def _typical(timed: Sequence[tuple[Sequence[Batch], float]]) -> _Typical:
     return _Typical(tokens, tokens * median(seconds / _tokens(step) for step, seconds in timed))
 
 
-def _sizes(steps: int) -> tuple[int, int]:
-    """Micro-batches of a short and of a long step."""
-    return 1, MICRO_BATCHES if steps > 1 else 1
+def _count(micro: Sequence[Batch], step_tokens: int) -> int:
+    """Micro-batches of a whole step."""
+    return max(1, round(step_tokens * len(micro) / _tokens(micro)))
 
 
-def _steps(micro: Sequence[Batch], steps: int) -> list[tuple[Batch, ...]]:
+def _sizes(steps: int, most: int) -> tuple[int, int]:
+    """Micro-batches of a short and of a long step, which has no more than a whole one: that is what was planned for."""
+    return 1, min(MICRO_BATCHES, most) if steps > 1 else 1
+
+
+def _steps(micro: Sequence[Batch], steps: int, most: int) -> list[tuple[Batch, ...]]:
     """Those of a probe: the short ones first, long and short in turn."""
-    sizes, following = _sizes(steps), cycle(micro)
+    sizes, following = _sizes(steps, most), cycle(micro)
     return [tuple(islice(following, sizes[step % 2])) for step in range(steps)]
 
 

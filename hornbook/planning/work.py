@@ -53,7 +53,10 @@ def step_tokens(data: Data, cell: Cell) -> int:
 
 
 def share(data: Data, *, length: int) -> float:
-    """Of the data's tokens those that steps compute in one epoch: of conversations not what is cut or held out."""
+    """Of the data's tokens those that steps compute in one epoch: of conversations not what is cut or held out.
+
+    Of documents all: `train_tokens` says how many are trained on, whatever is held out.
+    """
     if not (taken := examples(data, length=length)):
         return 1.0
     kept = mean_tokens(taken) / mean_tokens(data.examples) * len(taken) / len(data.examples)
@@ -63,7 +66,8 @@ def share(data: Data, *, length: int) -> float:
 def evaluated(data: Data, *, length: int) -> float:
     """Tokens that a run measures itself on, in all."""
     if taken := examples(data, length=length):
-        return EVALUATIONS * mean_tokens(taken) * min(MOST_CONVERSATIONS, HELD_OUT["conversations"] * data.documents)
+        left = data.documents * len(taken) / len(data.examples)
+        return EVALUATIONS * mean_tokens(taken) * min(MOST_CONVERSATIONS, HELD_OUT["conversations"] * left)
     return EVALUATIONS * min(MOST_TOKENS, HELD_OUT[data.kind] * data.tokens)
 
 

@@ -55,7 +55,7 @@ def test_what_is_cut_left_out_or_held_out_is_not_computed() -> None:
     taken = work.examples(data, length=32)
     assert [len(one.tokens) for one in taken] == [9, 33]
     assert work.share(data, length=32) == pytest.approx(0.95 * (8 + 32) / (8 + 64 + 64))
-    assert work.evaluated(data, length=32) == pytest.approx(work.EVALUATIONS * 20 * 0.05 * 200)
+    assert work.evaluated(data, length=32) == pytest.approx(work.EVALUATIONS * 20 * 0.05 * 200 * 2 / 3)
     assert [len(tokens) for tokens, _ in work.held_out(data, CELL)] == [9, 33]
 
 
