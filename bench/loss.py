@@ -33,7 +33,7 @@ WIDTH, HEADS = 64 * DEPTH, DEPTH
 MEGABYTES, HELD_OUT_TOKENS = 12.0, 30_000
 MORE = 1.15
 """How much longer our next try takes."""
-PACE_TOKENS = 49_152
+PACE_TOKENS = 24_576
 """Of the training by whose steps a side's speed is known; the first half do not count. A longer one may have larger
 steps, so what was taken in the end is told beside what was meant."""
 
