@@ -41,6 +41,8 @@ SCORED = 60_000
 """Bytes that a base predicts, of the data and of general text."""
 EXAMPLES = 256
 """Conversations that are encoded as they will be learned, at most."""
+UNCUT = 2**31
+"""Tokens of each, at most."""
 BANDS, ROWS_A_BAND = 14, 8
 """Of signatures: texts that share 3 of 4 runs of words are found 4 times in 5 (arXiv 2406.17557 has the same)."""
 ROWS = (".jsonl", ".ndjson", ".json", ".parquet")
@@ -52,8 +54,6 @@ GENERAL = Path(__file__).with_name("general.txt")
 Row = tuple[str, Conversation | None]
 """A text, and the conversation whose it is."""
 Encode = Callable[[Conversation], Example | BadRow]
-UNCUT = 2**31
-"""Tokens of a conversation, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,7 @@ class Part:
     """Rows hold several documents, which do not see each other."""
     autocast: torch.dtype | None = None
     gpu: bool = False
+    """Measured with as many positions at a time as on a GPU."""
 
 
 def rehearse(architecture: Architecture, part: Part) -> dict[str, Kinds]:
