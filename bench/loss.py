@@ -283,19 +283,17 @@ def took(*, folder: Path, **_: Any) -> Measured:
 
 
 SEEDS, NANOCHAT_BATCH = (0, 1, 2), 4096
+recipes = partial(Row, less_is_better=True, repeats=1, trains=True)
 ROWS = (
-    Row(
+    recipes(
         "time-to-loss",
         "CPU-s to nanoGPT's loss",
         {"4 M, 240 CPU-s of nanoGPT": {"seconds": 240, "seed": 0}},
         reached,
         (Peer(took, "nanoGPT/", config="fp32, compiled, its schedule for 240 CPU-seconds"),),
         prepare=prepare_target,
-        less_is_better=True,
-        repeats=1,
-        trains=True,
     ),
-    Row(
+    recipes(
         "loss-nanochat",
         "bits a byte",
         {
@@ -304,9 +302,6 @@ ROWS = (
         ours,
         (Peer(theirs, "nanochat/", config="its base_train, compiled, for as many CPU-seconds"),),
         prepare=prepare,
-        less_is_better=True,
-        repeats=1,
-        trains=True,
     ),
 )
 
